@@ -143,11 +143,11 @@ async def _refuse(context: Context, fault: Fault) -> NoReturn:
 
 
 def _metadata(context: Context) -> dict[str, str]:
-    return {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
 
 
 def _time_left(context: Context) -> float:
-    left = context.time_remaining()
+    left: Any = context.time_remaining()  # None without a deadline, whatever the stubs say
     if left is None or left > 86400 * 365:
         raise faults.invalid("no_deadline", "The call has no deadline; every call between services needs one.")
     return float(left)
