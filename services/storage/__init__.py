@@ -1,0 +1,1 @@
+"""Objects of tenants in one bucket: keys, grants, uploads, listing, copying, deletion, usage."""
