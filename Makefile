@@ -1,6 +1,6 @@
 # Everything that is done to Reel Ballers, by name. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run demo trace test check format types protos protos-release bench bench-dbsync bench-render chaos lock setup clean
+.PHONY: deploy-keys help run demo trace test check format types protos protos-release bench bench-dbsync bench-render chaos lock setup clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -67,6 +67,7 @@ check: setup ## Style, types, import contracts, wire contracts, generated code
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(PY) protos/generate.py --check
+	$(PY) -m pytest tests/house
 	cd protos && npm run --silent lint && npm run --silent breaking
 	cd web && npm run --silent check && npm run --silent types:check
 
@@ -97,6 +98,15 @@ bench-render: setup ## Each export kind against its FFmpeg floor
 chaos: setup ## Seeded faults and kill -9, longer than the tests do; SEED=1 replays
 	$(PY) -m tests.dbsync.chaos --seed $(SEED)
 	$(PY) -m tests.chaos.services --seed $(SEED)
+
+# Deploying. The tools are the operator's own, signed in: flyctl (`fly`) for services, wrangler for the app.
+ENV ?=
+
+deploy-%: $(VENV)/.local $(NODE_STAMP) ## Release one part, of gateway storage dbsync render web: make deploy-gateway ENV=staging (or production)
+	@$(PY) deploy/release.py $* $(ENV)
+
+deploy-keys: $(VENV)/.local ## Make an environment's signing keys, files for `fly secrets import`: FOLDER=a new folder outside this one
+	@$(PY) deploy/fly/keys.py $(FOLDER)
 
 lock: | $(PY) ## Recompile requirements/*.txt from pyproject.toml
 	$(PY) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet --require-hashes -r requirements/lock.txt

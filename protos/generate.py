@@ -4,7 +4,7 @@ A proto's file path is its package and its Python import path, so nothing is rew
 protos/reel/dbsync/v1/dbsync.proto becomes reel.dbsync.v1.dbsync_pb2 below protos/gen.
 
 1. The output depends on the protos and on the locked tool versions alone (test_generation_is_deterministic).
-2. protos/gen holds the output and nothing else (test_stray_and_edited_files_are_found; both in tests/house/test_protos.py).
+2. protos/gen holds the output and nothing else (test_stray_and_edited_files_are_found; see tests/house/test_protos.py).
 
     python protos/generate.py            writes protos/gen
     python protos/generate.py --check    exits 1, naming the files, when protos/gen is not what the protos say

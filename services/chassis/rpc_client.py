@@ -8,7 +8,7 @@ UNAVAILABLE, which is safe because every mutation carries an idempotency key.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import grpc
@@ -74,7 +74,7 @@ class Channel:
             span.set("rpc.response.status_code", "OK")
             return response
 
-    async def stream(self, method: Any, request: Any, *, tenant: str, timeout_s: float) -> AsyncIterator[Any]:
+    async def stream(self, method: Any, request: Any, *, tenant: str, timeout_s: float) -> AsyncGenerator[Any, None]:
         """The answers of a streaming method; raises Fault. Close the iterator to cancel the call."""
         left = deadlines.budget_s(timeout_s)
         # The client span ends when the stream is open: a span across yields would leak into the consumer's context.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, NoReturn
 
 import grpc
@@ -71,13 +72,16 @@ class Around(grpc.aio.ServerInterceptor):
         return call
 
     def _stream(self, method: str, handler: Handler) -> Handler:
-        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+        # A coroutine that writes, not a generator: when the client goes away, a generator is closed by the collector,
+        # in another context than the one in which its span and deadline were set.
+        async def call(request: Any, context: Context) -> None:
             with _Call(self._service, method, context) as outcome:
                 try:
                     with deadlines.scope(_time_left(context)):
                         self._admit(request, context)
-                        async for response in handler(request, context):
-                            yield response
+                        async with aclosing(handler(request, context)) as responses:
+                            async for response in responses:
+                                await context.write(response)
                         return
                 except BaseException as error:
                     fault = outcome.failed(error)

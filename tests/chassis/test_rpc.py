@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -33,6 +34,7 @@ class Servicer:
 
     seen: list[Any] = field(default_factory=list)
     fail_times: int = 0
+    left: list[str] = field(default_factory=list)
 
     async def Head(self, request: Any, context: Any) -> Any:
         self.seen.append((deadlines.remaining_s(999), tracing.trace_id()))
@@ -54,7 +56,10 @@ class Servicer:
         if request.job_id == "breaks":
             raise faults.not_found("job_not_found", "Gone.")
         if request.job_id == "waits":
-            await asyncio.sleep(30)
+            try:
+                await asyncio.sleep(30)
+            finally:
+                self.left.append(request.job_id)
 
 
 def authorize(caller: Caller, request: Any) -> None:
@@ -200,6 +205,23 @@ async def test_a_stream_delivers_ends_and_fails(peer: Peer) -> None:
     assert (await failure(sequences("waits"))).kind is Kind.TIMEOUT
 
 
+async def test_a_stream_that_the_client_leaves_ends_cleanly(peer: Peer, caplog: pytest.LogCaptureFixture) -> None:
+    request = render_pb2.WatchJobRequest(tenant="u1", job_id="waits")
+    stream = peer.channel.stream(peer.render.WatchJob, request, tenant="u1", timeout_s=30)
+    async for answer in stream:
+        if answer.job.sequence == 2:
+            break
+    await stream.aclose()
+    for _ in range(100):
+        if peer.servicer.left:
+            break
+        await asyncio.sleep(0.02)
+    gc.collect()
+    await asyncio.sleep(0.05)
+    assert peer.servicer.left == ["waits"]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 async def test_health_follows_the_servers_life(peer: Peer) -> None:
     assert await peer.channel.ready(2)
     await peer.server.stop()
@@ -249,6 +271,3 @@ def test_every_fault_survives_the_wire(
     got = rpc_faults.from_error(error)
     assert (got.kind, got.reason, got.message, got.metadata) == (kind, reason, message, metadata)
     assert got.retry_after_s == pytest.approx(retry, abs=1e-6) if retry is not None else got.retry_after_s is None
-
-
-logging.getLogger("chassis").setLevel(logging.DEBUG)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import hypothesis
 import pytest
+
 from tests.fakes.object_store import object_store as started_store
 from tests.storage.running import Address, Running, running
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.storage.running import Address, running
-from tests.storage.scripted_store import Answer, ScriptedStore, error, scripted_store
 
 from chassis import tracing
 from chassis.config import Secret
@@ -19,6 +17,8 @@ from storage import bucket as bucket_module
 from storage.bucket import OPERATIONS, Bucket, SlimLoader
 from storage.sigv4 import Signer
 from storage.store_clock import StoreClock
+from tests.storage.running import Address, running
+from tests.storage.scripted_store import Answer, ScriptedStore, error, scripted_store
 
 SECRET = "do-not-show-this"
 

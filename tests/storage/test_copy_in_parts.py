@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.storage.running import Address, running
-from tests.storage.scripted_store import Answer, ScriptedStore, error, scripted_store
 
 from chassis.faults import Fault
+from tests.storage.running import Address, running
+from tests.storage.scripted_store import Answer, ScriptedStore, error, scripted_store
 
 SIZE = 11_000_000
 PART = 5_000_000

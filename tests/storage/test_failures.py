@@ -7,12 +7,12 @@ import time
 from typing import Any
 
 import pytest
-from tests.storage.running import Address, Running, running
-from tests.storage.scripted_store import Answer, error, scripted_store
 
 from chassis import deadlines
 from chassis.faults import Fault, Kind
 from storage import failures
+from tests.storage.running import Address, Running, running
+from tests.storage.scripted_store import Answer, error, scripted_store
 
 CREATED = Answer(
     body=b"<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>",

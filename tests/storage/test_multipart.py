@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from tests.fakes.object_store import client_for
-from tests.fakes.object_store import object_store as started_store
-from tests.storage.running import Address, Running, running
 
 from chassis.faults import Fault, Kind
 from reel.storage.v1 import storage_pb2 as pb
+from tests.fakes.object_store import client_for
+from tests.fakes.object_store import object_store as started_store
+from tests.storage.running import Address, Running, running
 
 PART = 5 << 20
 SIZE = 2 * PART + 1234

@@ -10,12 +10,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tests.storage.running import BASE, ISSUERS, Address
-
 from chassis import rpc_client
 from chassis.config import Secret
 from reel.storage.v1 import storage_pb2 as pb
 from reel.storage.v1 import storage_pb2_grpc
+from tests.storage.running import BASE, ISSUERS, Address
 
 ROOT = Path(__file__).parents[2]
 BARE = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT / 'services'}:{ROOT / 'protos/gen'}"}

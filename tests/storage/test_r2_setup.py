@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from deploy.r2 import setup
 from tests.fakes.object_store import ObjectStore, object_store
 

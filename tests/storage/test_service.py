@@ -10,12 +10,12 @@ from urllib.parse import quote
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from tests.storage.running import Address, Running, running
-from tests.storage.scripted_store import Answer, scripted_store
 
 from chassis.faults import Fault, Kind
 from reel.storage.v1 import storage_pb2 as pb
 from storage import rpc
+from tests.storage.running import Address, Running, running
+from tests.storage.scripted_store import Answer, scripted_store
 
 BODY = bytes(range(256)) * 40
 ONE = pb.GrantDownloadsRequest.Object(key="games/x")

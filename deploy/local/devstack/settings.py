@@ -1,0 +1,98 @@
+"""What `make run` can be told: where data is kept and which ports are used."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+HOST = "127.0.0.1"
+DEFAULT_PORTS = {"objectstore": 9000, "storage": 8101, "dbsync": 8102, "render": 8103, "gateway": 8000, "web": 5173}
+
+
+class CannotStart(Exception):
+    """Why the system cannot start, and what to do, in plain words."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where and on which ports."""
+
+    data: Path
+    ports: Mapping[str, int]
+
+    @property
+    def api_origin(self) -> str:
+        """The gateway, as a browser sees it."""
+        return f"http://localhost:{self.ports['gateway']}"
+
+    @property
+    def web_origin(self) -> str:
+        """The app."""
+        return f"http://localhost:{self.ports['web']}"
+
+    @property
+    def store_origin(self) -> str:
+        """The object store."""
+        return f"http://localhost:{self.ports['objectstore']}"
+
+
+def port_setting(name: str) -> str:
+    """The setting that changes a part's port."""
+    return f"REEL_PORT_{name.upper()}"
+
+
+def read(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from the environment; CannotStart with every fault."""
+    faults, ports = [], {}
+    for name, default in DEFAULT_PORTS.items():
+        text = environ.get(port_setting(name), "") or str(default)
+        if not text.isdigit() or not 0 < int(text) < 65536:
+            faults.append(f"{port_setting(name)} must be a port, 1 to 65535, not {text!r}")
+            continue
+        ports[name] = int(text)
+    if len(set(ports.values())) != len(ports):
+        faults.append("two parts have the same port: " + ", ".join(f"{k} {v}" for k, v in ports.items()))
+    if faults:
+        raise CannotStart("\n".join(faults))
+    return Settings(Path(environ.get("REEL_DATA", "") or ROOT / ".data").absolute(), ports)
+
+
+def free(data: Path) -> Settings:
+    """For tests: free ports and a folder of one's own."""
+    sockets = {name: socket.socket() for name in DEFAULT_PORTS}
+    for one in sockets.values():
+        one.bind((HOST, 0))
+    ports = {name: one.getsockname()[1] for name, one in sockets.items()}
+    for one in sockets.values():
+        one.close()
+    return Settings(data, ports)
+
+
+def check(settings: Settings) -> None:
+    """CannotStart when a port is taken or the data folder cannot be written."""
+    faults = []
+    for name, port in settings.ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                faults.append(
+                    f"port {port} for {name} is taken by another program (this system, running already?);"
+                    f" end that, or set {port_setting(name)} to a free port"
+                )
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        trial = settings.data / ".writable"
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        faults.append(
+            f"the data folder {settings.data} cannot be written ({error.strerror}); set REEL_DATA to one that can"
+        )
+    if faults:
+        raise CannotStart("\n".join(faults))

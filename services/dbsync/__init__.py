@@ -1,0 +1,1 @@
+"""Versioned SQLite databases whose durable home is an append-only log in an object store."""

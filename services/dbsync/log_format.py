@@ -1,0 +1,183 @@
+"""One entry of the log as bytes: what a version changed, who asked for it, and what proves that it is whole.
+
+1. What is decoded is what was encoded: any other bytes are refused, never read in part
+   (test_log_format.py::test_any_damage_is_refused, ::test_every_truncation_is_refused).
+2. An entry names its database and its version: a copy in another place is refused
+   (test_log_format.py::test_a_foreign_entry_is_refused).
+3. Decoding is bounded by the bytes given and by MAX_RAW_BYTES, whatever they announce
+   (test_log_format.py::test_a_bomb_is_refused).
+
+Layout: MAGIC; the fields below, compressed, with their length; the chunks of packed pages, each with its length; SHA-256
+over all. The magic's last byte counts formats; a reader
+refuses one that it does not know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import zstandard
+
+from dbsync import wire
+from dbsync.pages import Packed
+from dbsync.requests import RowKey
+
+MAGIC = b"reel-db\x01"
+HASH_BYTES = 32
+COMMIT_ID_BYTES = 16
+KEY_BYTES = 16
+MAX_RAW_BYTES = 1 << 30  # of the fields: changesets are as large as what they change
+_SYSTEM, _MIGRATION = 1, 2
+_LEVEL = 3
+
+
+class BadEntry(Exception):
+    """An object in the log that is not an entry of this place."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubCommit:
+    """One caller's commit inside an entry. Requests that wait for the same write share an entry.
+
+    `system`: made for no page, it makes nobody stale. `migration`: its rows are not recorded.
+    """
+
+    commit_id: bytes
+    author: str
+    idempotency_key: bytes
+    system: bool
+    migration: bool
+    rows: tuple[RowKey, ...]
+    changeset: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One version of one database. Checksums are of the whole database before and after; times are Unix ms."""
+
+    database: str
+    version: int
+    commit_id: bytes
+    before: int
+    after: int
+    schema_version: int
+    committed_ms: int
+    subs: tuple[SubCommit, ...]
+    pages: Packed
+
+
+def encode(entry: Entry) -> bytes:
+    """The entry's bytes; ValueError for one that breaks the format's own bounds."""
+    out = wire.Writer()
+    out.text(entry.database)
+    out.uint(entry.version)
+    out.raw(_sized(entry.commit_id, COMMIT_ID_BYTES))
+    out.fixed64(entry.before)
+    out.fixed64(entry.after)
+    out.uint(entry.schema_version)
+    out.uint(entry.committed_ms)
+    out.uint(len(entry.subs))
+    for sub in entry.subs:
+        _write_sub(out, sub)
+    out.uint(entry.pages.page_count)
+    out.uint(len(entry.pages.numbers))
+    last = 0
+    for number in entry.pages.numbers:
+        out.uint(number - last)
+        last = number
+    out.uint(len(entry.pages.chunks))
+    raw = out.finish()
+    if len(raw) > MAX_RAW_BYTES:
+        raise ValueError(f"an entry of {len(raw)} bytes")
+    whole = wire.Writer()
+    whole.raw(MAGIC)
+    whole.blob(zstandard.ZstdCompressor(level=_LEVEL).compress(raw))
+    for chunk in entry.pages.chunks:
+        whole.blob(chunk)
+    body = whole.finish()
+    return body + hashlib.sha256(body).digest()
+
+
+def decode(data: bytes, *, database: str, version: int) -> Entry:
+    """The entry of that database and version; BadEntry says what is wrong with anything else."""
+    body, proof = data[:-HASH_BYTES], data[-HASH_BYTES:]
+    if not body.startswith(MAGIC):
+        raise BadEntry("it does not begin as a log entry of a known format")
+    if hashlib.sha256(body).digest() != proof:
+        raise BadEntry("its hash does not match its bytes")
+    try:
+        outer = wire.Reader(body[len(MAGIC) :])
+        entry = _read(wire.Reader(_decompress(outer.blob())), outer)
+        outer.end()
+    except wire.Malformed as error:
+        raise BadEntry(f"it is malformed: {error}") from error
+    if entry.database != database or entry.version != version:
+        raise BadEntry(f"it is version {entry.version} of {entry.database!r}, copied from elsewhere")
+    return entry
+
+
+def _decompress(data: bytes) -> bytes:
+    try:
+        size = zstandard.frame_content_size(data)
+        if not 0 <= size <= MAX_RAW_BYTES:
+            raise wire.Malformed(f"{size} bytes announced")
+        raw = zstandard.ZstdDecompressor().decompress(data, max_output_size=size, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise wire.Malformed(f"zstd: {error}") from error
+    return raw
+
+
+def _read(read: wire.Reader, outer: wire.Reader) -> Entry:
+    database = read.text()
+    version = read.uint()
+    commit_id = read.raw(COMMIT_ID_BYTES)
+    before, after = read.fixed64(), read.fixed64()
+    schema_version, committed_ms = read.uint(), read.uint()
+    subs = tuple(_read_sub(read) for _ in range(read.count()))
+    page_count = read.uint()
+    numbers: list[int] = []
+    last = 0
+    for _ in range(read.count()):
+        step = read.uint()
+        if step == 0:
+            raise wire.Malformed("page numbers that do not ascend")
+        last += step
+        numbers.append(last)
+    chunk_count = read.uint()
+    read.end()
+    if chunk_count > len(numbers):
+        raise wire.Malformed(f"{chunk_count} chunks for {len(numbers)} pages")
+    chunks = tuple(outer.blob() for _ in range(chunk_count))
+    pages = Packed(page_count, tuple(numbers), chunks)
+    return Entry(database, version, commit_id, before, after, schema_version, committed_ms, subs, pages)
+
+
+def _write_sub(out: wire.Writer, sub: SubCommit) -> None:
+    out.raw(_sized(sub.commit_id, COMMIT_ID_BYTES))
+    out.raw(_sized(sub.idempotency_key, KEY_BYTES))
+    out.text(sub.author)
+    out.uint((_SYSTEM if sub.system else 0) | (_MIGRATION if sub.migration else 0))
+    out.uint(len(sub.rows))
+    for row in sub.rows:
+        out.text(row.table)
+        out.values(row.key)
+    out.blob(sub.changeset)
+
+
+def _read_sub(read: wire.Reader) -> SubCommit:
+    commit_id = read.raw(COMMIT_ID_BYTES)
+    key = read.raw(KEY_BYTES)
+    author = read.text()
+    flags = read.uint()
+    if flags & ~(_SYSTEM | _MIGRATION):
+        raise wire.Malformed(f"unknown flags {flags:#x}")
+    rows = tuple(RowKey(read.text(), read.values()) for _ in range(read.count()))
+    changeset = read.blob()
+    return SubCommit(commit_id, author, key, bool(flags & _SYSTEM), bool(flags & _MIGRATION), rows, changeset)
+
+
+def _sized(data: bytes, size: int) -> bytes:
+    if len(data) != size:
+        raise ValueError(f"{len(data)} bytes where {size} belong")
+    return data

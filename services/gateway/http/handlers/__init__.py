@@ -1,0 +1,1 @@
+"""The handlers: check, call, reply; and their routes."""

@@ -1,0 +1,15 @@
+"""Every route of the API."""
+
+from __future__ import annotations
+
+from gateway.http.handlers import accounts, clips, exports, games, health, reels, videos
+
+ROUTES = (
+    *health.ROUTES,
+    *accounts.ROUTES,
+    *games.ROUTES,
+    *videos.ROUTES,
+    *clips.ROUTES,
+    *reels.ROUTES,
+    *exports.ROUTES,
+)

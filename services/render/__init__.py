@@ -1,0 +1,1 @@
+"""render: from a specification to finished videos, exactly once."""

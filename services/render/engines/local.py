@@ -1,0 +1,138 @@
+"""Attempts as child processes of this machine, each the leader of its own process group.
+
+1. A child gets no secret: its environment is empty but for import paths (tests/render/test_engine.py).
+2. Whatever ends the wait for it, cancellation too, ends its group by SIGKILL.
+3. A child that shows no progress for the stall time, or takes longer than its limit, is ended; that can be retried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import pickle
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from render.job import Failure
+from render.plan import SourceInfo
+from render.products import Product, Task
+from render.spec import Source
+
+log = logging.getLogger(__name__)
+
+PROBE_TIMEOUT_S = 30.0
+LINE_MAX_BYTES = 1 << 20
+
+Progress = Callable[[str, float], None]
+
+
+class AttemptFailed(Exception):
+    """The child told a failure, or died."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Runs children with limits in seconds."""
+
+    attempt_timeout_s: float
+    stall_timeout_s: float
+
+    async def produce(self, task: Task, progress: Progress) -> list[Product]:
+        """The finished files of a task; AttemptFailed."""
+        products = await self._run(task, progress, self.attempt_timeout_s, self.stall_timeout_s)
+        return [Product(**{**one, "fps": Fraction(one["fps"])}) for one in products["products"]]
+
+    async def probe(self, url: str, source: Source) -> tuple[SourceInfo, dict[str, Any]]:
+        """What a source is, and further facts by name; AttemptFailed."""
+        told = await self._run((url, source), lambda phase, share: None, PROBE_TIMEOUT_S, PROBE_TIMEOUT_S)
+        facts = told["facts"]
+        info = facts.pop("info")
+        return SourceInfo(**{**info, "fps": Fraction(info["fps"])}), facts
+
+    async def _run(self, task: object, progress: Progress, limit_s: float, stall_s: float) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(limit_s), _child(task) as child:
+                return await _listen(child, progress, stall_s)
+        except TimeoutError as error:
+            failure = Failure("timed_out", "The work stood still or took too long, and was ended.", True)
+            raise AttemptFailed(failure) from error
+
+
+@asynccontextmanager
+async def _child(task: object) -> AsyncIterator[asyncio.subprocess.Process]:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "render.worker",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OPENCV_LOG_LEVEL": "ERROR"},
+        start_new_session=True,
+        limit=LINE_MAX_BYTES,
+    )
+    complaints = asyncio.create_task(_complaints(child))
+    try:
+        assert child.stdin is not None
+        try:
+            child.stdin.write(pickle.dumps(task))
+            await child.stdin.drain()
+            child.stdin.close()
+        except (BrokenPipeError, ConnectionResetError):
+            log.warning("a child ended before it read its task")
+        yield child
+    finally:
+        try:
+            os.killpg(child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            log.debug("child group %s is gone already", child.pid)
+        await child.wait()
+        await complaints
+
+
+async def _listen(child: asyncio.subprocess.Process, progress: Progress, stall_s: float) -> dict[str, Any]:
+    assert child.stdout is not None
+    shown = -1.0
+    while True:
+        async with asyncio.timeout(stall_s) as patience:
+            while True:
+                line = await child.stdout.readline()
+                if not line:
+                    raise AttemptFailed(await _death(child))
+                event = json.loads(line)
+                if "error" in event:
+                    raise AttemptFailed(Failure(**event["error"]))
+                if "progress" not in event:
+                    return dict(event)
+                if event["progress"] > shown:
+                    shown = event["progress"]
+                    progress(event["phase"], shown)
+                    patience.reschedule(asyncio.get_running_loop().time() + stall_s)
+
+
+async def _death(child: asyncio.subprocess.Process) -> Failure:
+    status = await child.wait()
+    if status == -signal.SIGKILL:
+        return Failure("out_of_memory", "The work was ended by the system, for want of memory most likely.", True)
+    return Failure("render_failed", f"The work ended unexpectedly (status {status}).", True)
+
+
+async def _complaints(child: asyncio.subprocess.Process) -> None:
+    """Drains standard error, or a child that says much would stop; its end is logged."""
+    assert child.stderr is not None
+    end = b""
+    while block := await child.stderr.read(65536):
+        end = (end + block)[-4000:]
+    if end.strip():
+        log.warning("child said", extra={"stderr": end.decode(errors="replace")})

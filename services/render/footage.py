@@ -1,0 +1,320 @@
+"""Decoding of footage as it comes from phones and cameras: 8-bit planes in display orientation, at asked times, and
+its sound.
+
+1. `frames` yields, for each asked time, the latest frame whose time is not after it, and the first frame before that
+   (tests/render/test_footage.py, with variable frame rates too).
+2. Only real containers are opened: a playlist or a session description under another name is unreadable and causes no
+   connection (tests/render/test_hostile.py).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, BinaryIO
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+from numpy.typing import NDArray
+
+from render import tonemap
+from render.plan import MICRO, SourceInfo
+from render.recorded import Sound
+from render.remote import SourceError
+
+Plane = NDArray[np.uint8]
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,asf,mpeg,ogg"
+PIXELS_MAX = 8192 * 4608
+# A frame's time is rounded to its container's ticks (1 ms in Matroska): a frame that begins within this after the asked
+# time is the one that was meant.
+TOLERANCE_S = Fraction(1, 1000)
+HELD_MAX_S = 2  # how long the last picture may stand for what footage should have had
+# Sound is decoded from before the asked time, for its decoder to settle. Packets of other containers than MP4 lie in
+# the order of the file, sound up to this far before its picture.
+_SETTLE_S, _SKEW_S = Fraction(1, 10), Fraction(1)
+_BAD_PACKETS_MAX = 1000
+_HDR_TRANSFERS = (16, 18)  # PQ, HLG (ITU-T H.273)
+_UNSPECIFIED = 2  # of the colour codes of ITU-T H.273
+_HD_ROWS = 720  # from here on untagged colours are BT.709
+_USUAL_RATES = tuple(Fraction(n) for n in (24, 25, 30, 48, 50, 60, 100, 120)) + tuple(
+    Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One frame: full-size luma, half-size chroma, limited range BT.709."""
+
+    y: Plane
+    u: Plane
+    v: Plane
+
+    @property
+    def planes(self) -> tuple[Plane, Plane, Plane]:
+        """Y, U, V."""
+        return self.y, self.u, self.v
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a probe tells."""
+
+    info: SourceInfo
+    video_codec: str
+    audio_codec: str
+    container: str
+    rotation: int
+    variable: bool
+    hdr: bool
+
+
+class Footage:
+    """One opened source; `beat` is called at each decoded frame, as a sign of life."""
+
+    def __init__(self, file: BinaryIO | Any, name: str, beat: Callable[[], None] = lambda: None) -> None:
+        self._name = name
+        self._beat = beat
+        try:
+            self._container = open_container(file, name)
+            self._video = picture_stream(self._container, name)
+            self._audio = self._container.streams.audio[0] if self._container.streams.audio else None
+            self._video.thread_type = "AUTO"
+            first = next((frame for frame in self._container.decode(self._video) if frame.pts is not None), None)
+        except (av.FFmpegError, ValueError, IndexError) as error:
+            message = f"{name}: its picture cannot be decoded: {why(error)}."
+            raise SourceError("source_unreadable", message) from error
+        if first is None or first.pts is None:
+            raise SourceError("source_unreadable", f"{name}: its picture cannot be decoded.")
+        self._base: Fraction = first.time_base or Fraction(1, MICRO)
+        self.origin: Fraction = first.pts * self._base
+        self._rotation = round(first.rotation / 90) * 90 % 360
+        self.facts = self._read_facts(first)
+        self.info = self.facts.info
+        self._tone: tonemap.Graph | None = None
+
+    def close(self) -> None:
+        """Ends reading."""
+        self._container.close()
+
+    def frames(self, times_s: Iterable[Fraction], sound: Sound | None = None) -> Iterator[Picture]:
+        """A picture for each of the rising times, in seconds from the first frame; the last one stays when footage
+        ends.
+
+        Sound packets that come by are handed to `sound`, whose end is read up to after the last picture.
+        """
+        reader: _Reader | None = None
+        current: av.VideoFrame | None = None
+        upcoming: av.VideoFrame | None = None
+        picture: tuple[av.VideoFrame, Picture] | None = None
+        for time_s in times_s:
+            if reader is None:
+                reader, upcoming = self._begin(time_s, sound)
+            while upcoming is not None and (current is None or self._time(upcoming) <= time_s + TOLERANCE_S):
+                current, upcoming = upcoming, reader.next_frame()
+            if current is None or (upcoming is None and time_s > self._end(current) + HELD_MAX_S):
+                ends = "" if current is None else f", it ends at {float(self._end(current)):.3f} s"
+                message = f"{self._name} has no picture at {float(time_s):.3f} s{ends}: the file may be cut off."
+                raise SourceError("source_unreadable", message)
+            if picture is None or picture[0] is not current:
+                picture = current, self._picture(current)
+            yield picture[1]
+        if reader is not None and sound is not None:
+            reader.finish_sound(sound.end_s + float(self.origin) + 3)
+
+    def sound(self, start_s: Fraction, end_s: Fraction) -> Sound | None:
+        """Where the sound of a range gathers; None without a sound track."""
+        return None if self._audio is None else Sound(self.origin, float(start_s), float(end_s))
+
+    def _begin(self, time_s: Fraction, sound: Sound | None) -> tuple[_Reader, av.VideoFrame | None]:
+        """A reader whose first frame is not after the time. Some containers seek to where they should not: then from
+        further back."""
+        settle_s = Fraction(0)
+        if sound is not None and self._audio is not None:
+            settle_s = _SETTLE_S if "mp4" in self.facts.container else _SKEW_S
+        streams = [self._video] if sound is None or self._audio is None else [self._video, self._audio]
+        back_s = settle_s
+        while True:
+            from_s = max(Fraction(0), time_s - back_s)
+            ticks = int((from_s + self.origin) / (self._video.time_base or self._base))
+            try:
+                self._container.seek(ticks, stream=self._video, backward=True)
+            except av.FFmpegError:
+                # Without an index: from the start.
+                self._container.seek(int(self.origin * MICRO), backward=True, any_frame=True)
+                from_s = Fraction(0)
+            if sound is not None:
+                sound.restart()
+            reader = _Reader(self._container, streams, sound, self._name, self._beat)
+            first = reader.next_frame()
+            if from_s == 0 or (first is not None and self._time(first) <= time_s + TOLERANCE_S):
+                return reader, first
+            back_s = max(Fraction(2), back_s * 4)
+
+    def _time(self, frame: av.VideoFrame) -> Fraction:
+        return (frame.pts or 0) * self._base - self.origin
+
+    def _end(self, frame: av.VideoFrame) -> Fraction:
+        return self._time(frame) + (frame.duration or 0) * self._base
+
+    def _read_facts(self, first: av.VideoFrame) -> Facts:
+        video = self._video
+        ratio = video.sample_aspect_ratio or Fraction(1)
+        width, height = round(first.width * ratio), first.height
+        if self._rotation in (90, 270):
+            width, height = height, width
+        duration = Fraction(0)
+        if video.duration and video.time_base:
+            duration = Fraction(video.duration) * video.time_base
+        elif self._container.duration:
+            # From the earliest stream's start to the latest one's end; ours begins at its first picture.
+            started = Fraction(self._container.start_time or 0, av.time_base)
+            duration = Fraction(self._container.duration, av.time_base) - max(Fraction(0), self.origin - started)
+        average = Fraction(video.average_rate or video.guessed_rate or 30)
+        base = Fraction(video.base_rate or average)
+        info = SourceInfo(width, height, max(1, round(duration * MICRO)), usual_rate(average), self._audio is not None)
+        return Facts(
+            info=info,
+            video_codec=video.codec_context.name,
+            audio_codec=self._audio.codec_context.name if self._audio is not None else "",
+            container=self._container.format.name,
+            rotation=(360 - self._rotation) % 360,
+            variable=abs(base - average) > average / 50,
+            hdr=int(first.color_trc) in _HDR_TRANSFERS,
+        )
+
+    def _picture(self, frame: av.VideoFrame) -> Picture:
+        if self.facts.hdr:
+            if self._tone is None:
+                self._tone = tonemap.Graph(frame)
+            converted = self._tone.convert(frame)
+        else:
+            converted = frame.reformat(
+                format="yuv420p",
+                src_colorspace=_matrix(frame),
+                dst_colorspace=Colorspace.ITU709,
+                src_color_range=ColorRange.JPEG if _full_range(frame) else ColorRange.MPEG,
+                dst_color_range=ColorRange.MPEG,
+            )
+        planes = [_plane(plane) for plane in converted.planes]
+        if self._rotation:
+            turn = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}[
+                self._rotation
+            ]
+            planes = [np.asarray(cv2.rotate(plane, turn), dtype=np.uint8) for plane in planes]
+        return Picture(*planes)
+
+
+class _Reader:
+    """Packets of a container from where it stands, decoded as they come: pictures in order, sound to its gatherer."""
+
+    def __init__(
+        self, container: Any, streams: list[Any], sound: Sound | None, name: str, beat: Callable[[], None]
+    ) -> None:
+        self._packets = container.demux(streams)
+        self._video = streams[0]
+        self._sound = sound
+        self._name = name
+        self._beat = beat
+        self._ready: deque[av.VideoFrame] = deque()
+        self._bad = 0
+
+    def next_frame(self) -> av.VideoFrame | None:
+        """The next picture; None at the end."""
+        while not self._ready:
+            packet = self._next_packet()
+            if packet is None:
+                return None
+            self._decode(packet)
+        return self._ready.popleft()
+
+    def finish_sound(self, until_s: float) -> None:
+        """Reads on until the sound is whole, not past a picture of that time in the container's clock."""
+        assert self._sound is not None
+        while not self._sound.complete:
+            packet = self._next_packet()
+            if packet is None:
+                break
+            if packet.stream is not self._video:
+                self._decode(packet)
+            elif packet.dts is not None and float(packet.dts * packet.time_base) > until_s:
+                break
+        self._sound.finish()
+
+    def _next_packet(self) -> Any:
+        while True:
+            try:
+                return next(self._packets, None)
+            except av.EOFError:
+                return None
+            except av.FFmpegError as error:
+                self._count_bad(error)
+
+    def _decode(self, packet: Any) -> None:
+        try:
+            for frame in packet.decode():
+                if isinstance(frame, av.VideoFrame):
+                    self._beat()
+                    if frame.pts is not None:
+                        self._ready.append(frame)
+                elif self._sound is not None and isinstance(frame, av.AudioFrame):
+                    self._sound.add(frame)
+        except av.FFmpegError as error:  # a broken packet costs its own frames only
+            self._count_bad(error)
+
+    def _count_bad(self, error: Exception) -> None:
+        self._bad += 1
+        if self._bad > _BAD_PACKETS_MAX:
+            raise SourceError("source_unreadable", f"{self._name} is damaged: {why(error)}.") from error
+
+
+def open_container(file: BinaryIO | Any, name: str) -> Any:
+    """An opened container of the kinds that are allowed; SourceError."""
+    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": ""}
+    try:
+        return av.open(file, mode="r", options=options, metadata_errors="replace")
+    except SourceError:
+        raise
+    except (av.FFmpegError, ValueError) as error:
+        raise SourceError("source_unreadable", f"{name} is not a video that can be read: {why(error)}.") from error
+
+
+def picture_stream(container: Any, name: str) -> Any:
+    """Its first stream of moving pictures, of a size that is allowed; SourceError."""
+    video = [one for one in container.streams.video if not one.disposition & 0x400]  # cover pictures
+    if not video:
+        raise SourceError("source_unreadable", f"{name} holds no picture.")
+    if not 0 < video[0].width * video[0].height <= PIXELS_MAX:
+        raise SourceError("source_unreadable", f"{name} has {video[0].width}x{video[0].height} pixels, more than 8K.")
+    video[0].codec_context.options = {"max_pixels": str(PIXELS_MAX)}
+    return video[0]
+
+
+def usual_rate(average: Fraction) -> Fraction:
+    """The customary frame rate that a measured average stands for, or the average."""
+    nearest = min(_USUAL_RATES, key=lambda rate: abs(rate - average))
+    return nearest if abs(nearest - average) <= nearest * 3 / 1000 else max(Fraction(1), average)
+
+
+def why(error: Exception) -> str:
+    """What FFmpeg says of a failure."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+def _matrix(frame: av.VideoFrame) -> Colorspace | None:
+    """The matrix of untagged pictures, by their size; None where it is tagged."""
+    if int(frame.colorspace) != _UNSPECIFIED or frame.format.is_rgb:
+        return None
+    return Colorspace.ITU709 if min(frame.width, frame.height) >= _HD_ROWS else Colorspace.ITU601
+
+
+def _full_range(frame: av.VideoFrame) -> bool:
+    return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj") or bool(frame.format.is_rgb)
+
+
+def _plane(plane: Any) -> Plane:
+    rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)
+    return rows[: plane.height, : plane.width]

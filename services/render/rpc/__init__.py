@@ -1,0 +1,1 @@
+"""render's gRPC face."""
