@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
-from tests.fakes.object_store import client_for, object_store
 from yarl import URL
+
+from tests.fakes.object_store import client_for, object_store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+from yarl import URL
+
 from tests.contract.targets import MIB, pattern
 from tests.fakes.object_store import BUCKET, object_store_process
-from yarl import URL
 
 LARGE_BYTES = 300 * MIB
 MOST_RSS_BYTES = 100 * MIB

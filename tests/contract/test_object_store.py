@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 from botocore.exceptions import ClientError
+
 from tests.contract import test_object_store_buckets, test_object_store_multipart
 from tests.contract.targets import MOTO_DIFFERS, Target, fetch, pattern, refusal
 

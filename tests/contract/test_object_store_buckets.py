@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from botocore.exceptions import ClientError
+
 from tests.contract.targets import Target, fetch, refusal
 
 ORIGIN = "https://app.example.com"

@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+
 from tests.contract.targets import MIB, Target, fetch, pattern, refusal
 
 PART = 5 * MIB

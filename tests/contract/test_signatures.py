@@ -9,12 +9,12 @@ from urllib.parse import quote
 
 import pytest
 from botocore.exceptions import ClientError
-from tests.contract.signer import sign_headers
-from tests.contract.targets import Answer, Target, fetch, refusal
-from tests.fakes.object_store import BUCKET, client_for
 
 from objectstore.server import in_thread
 from objectstore.settings import Settings
+from tests.contract.signer import sign_headers
+from tests.contract.targets import Answer, Target, fetch, refusal
+from tests.fakes.object_store import BUCKET, client_for
 
 BODY = b"0123456789"
 TYPE = {"Content-Type": "video/mp4"}

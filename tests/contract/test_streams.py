@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import pytest
 from botocore.httpchecksum import AwsChunkedWrapper, Crc32Checksum
-from tests.contract.signer import sign_headers
-from tests.contract.targets import Answer, Target, fetch, pattern
 
 from objectstore import signing
+from tests.contract.signer import sign_headers
+from tests.contract.targets import Answer, Target, fetch, pattern
 
 UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"

@@ -6,20 +6,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.fakes.object_store import ObjectStore, object_store
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ObjectStore]:
-    """A store with fault injection, fast timeouts and small parts allowed."""
-    with object_store(
-        tmp_path / "data", body_idle_s=0.3, first_request_s=0.3, min_part_bytes=1, max_requests=64
-    ) as started:
+    """A store with fault injection and few requests at once."""
+    with object_store(tmp_path / "data", max_requests=64) as started:
+        yield started
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[ObjectStore]:
+    """A store that gives clients up soon."""
+    with object_store(tmp_path / "impatient", body_idle_s=0.3, first_request_s=0.3) as started:
         yield started
 
 
 @pytest.fixture
 def strict(tmp_path: Path) -> Iterator[ObjectStore]:
-    """A store with R2's own rules, its second shortened."""
-    with object_store(tmp_path / "strict", strict_r2=True, min_part_bytes=1, write_interval_s=0.3) as started:
+    """A store with R2's own rules, its second as long as any test."""
+    with object_store(tmp_path / "strict", strict_r2=True, min_part_bytes=1, write_interval_s=60.0) as started:
         yield started

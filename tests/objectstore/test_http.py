@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
+
+from objectstore.settings import DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY
 from tests.contract.signer import presign, sign_headers
 from tests.contract.targets import fetch, refusal
 from tests.fakes.object_store import BUCKET, ObjectStore
-
-from objectstore.settings import DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY
 
 
 def _presign(method: str, url: str) -> str:
@@ -71,19 +71,19 @@ def test_a_refused_body_is_never_asked_for(store: ObjectStore, path: str) -> Non
         assert b"connection: close" in head.lower()
 
 
-def test_a_body_that_stalls_is_given_up(store: ObjectStore) -> None:
-    url = _presign("PUT", _url(store, f"{BUCKET}/key"))
-    with _connect(store) as connection:
+def test_a_body_that_stalls_is_given_up(impatient: ObjectStore) -> None:
+    url = _presign("PUT", _url(impatient, f"{BUCKET}/key"))
+    with _connect(impatient) as connection:
         connection.sendall(_request("PUT", url, {"Content-Length": "500000"}) + b"x" * 1000)
         assert _head(connection).startswith(b"HTTP/1.1 400 ")
         assert b"<Code>RequestTimeout</Code>" in connection.recv(1000)
-    assert _keys(store) == []
-    assert not list((store.data / "blobs").glob("*/*"))
+    assert _keys(impatient) == []
+    assert not list((impatient.data / "blobs").glob("*/*"))
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: "])
-def test_a_connection_without_a_request_is_given_up(store: ObjectStore, sent: bytes) -> None:
-    with _connect(store) as connection:
+def test_a_connection_without_a_request_is_given_up(impatient: ObjectStore, sent: bytes) -> None:
+    with _connect(impatient) as connection:
         connection.sendall(sent)
         assert connection.recv(100) == b""
 

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.contract.targets import pattern
-from tests.fakes.object_store import BUCKET, ROOT, client_for, object_store
 
 from objectstore import records, sweep
 from objectstore.blobs import Blobs
@@ -21,6 +19,8 @@ from objectstore.errors import S3Error
 from objectstore.index import Index
 from objectstore.server import Running, in_thread, start
 from objectstore.settings import Settings, SettingsError, read
+from tests.contract.targets import pattern
+from tests.fakes.object_store import BUCKET, ROOT, client_for, object_store
 
 DAY_S = 24 * 3600
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from urllib.parse import quote, urlsplit
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.contract.signer import presign, sign_headers
 
 from objectstore import signing
 from objectstore.errors import S3Error
 from objectstore.signing import Incoming, Verified
+from tests.contract.signer import presign, sign_headers
 
 ACCESS, SECRET = "access/key", "secret+/="
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
@@ -72,16 +73,19 @@ def test_what_botocore_presigns_holds(
     # botocore drops empty parameters from a URL that it presigns only in its parsing: give it none.
     kept = {name: value for name, value in query.items() if value}
     url = presign(method, _url(key, kept), access_key=ACCESS, secret_key=SECRET, headers=headers, expires_s=expires_s)
-    assert _verify(_incoming(method, url, headers)).payload == signing.UNSIGNED
+    date = urlsplit(url).query.partition("X-Amz-Date=")[2][:16]
+    now_s = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    assert _verify(_incoming(method, url, headers), now_s).payload == signing.UNSIGNED
     changed = [_incoming(method, f"{url}&a=b", headers), _incoming(method, url.replace("bucket", "other", 1), headers)]
     changed += [_incoming(method, url, {**headers, name: f"{value}x"}) for name, value in headers.items()]
     changed += [_incoming(method, url, {**headers, "x-amz-meta-other": "1"})]
     for incoming in changed:
         with pytest.raises(S3Error) as refused:
-            _verify(incoming)
+            _verify(incoming, now_s)
         assert refused.value.status == 403
+    assert _verify(_incoming(method, url, headers), now_s + expires_s).presigned
     with pytest.raises(S3Error) as late:
-        _verify(_incoming(method, url, headers), time.time() + expires_s + 2)
+        _verify(_incoming(method, url, headers), now_s + expires_s + 1)
     assert late.value.status == 403
 
 

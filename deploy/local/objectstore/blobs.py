@@ -53,6 +53,14 @@ class Writer:
         self._blobs.path(self.name).unlink(missing_ok=True)
 
 
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Blobs:
     """The folder of blobs, spread over 256 folders."""
 
@@ -64,17 +72,16 @@ class Blobs:
         self._doomed: set[str] = set()
         for number in range(256):
             (folder / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+        if fsync:
+            _sync(folder)
+            _sync(folder.parent)
 
     def path(self, name: str) -> Path:
         return self._folder / name[:2] / name
 
     def sync_folder(self, name: str) -> None:
         """Makes the directory entry of a blob durable, not only its bytes."""
-        folder = os.open(self._folder / name[:2], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync(self._folder / name[:2])
 
     def create(self) -> Writer:
         return Writer(self, secrets.token_hex(16))
