@@ -65,9 +65,9 @@ class Channel:
         deadline is nearer.
         """
         left = deadlines.budget_s(timeout_s)
-        with self._span(method) as span:
+        with tracing.span(_method_name(method), kind="client", attributes=self._attributes(method)) as span:
             try:
-                response = await method(request, timeout=left, metadata=self._metadata(tenant))
+                response = await method(request, timeout=left, metadata=self._metadata(tenant, tracing.carrier()))
             except grpc.aio.AioRpcError as error:
                 span.set("rpc.response.status_code", error.code().name)
                 raise rpc_faults.from_error(error) from error
@@ -77,16 +77,20 @@ class Channel:
     async def stream(self, method: Any, request: Any, *, tenant: str, timeout_s: float) -> AsyncGenerator[Any, None]:
         """The answers of a streaming method; raises Fault. Close the iterator to cancel the call."""
         left = deadlines.budget_s(timeout_s)
-        # The client span ends when the stream is open: a span across yields would leak into the consumer's context.
-        with self._span(method):
-            call = method(request, timeout=left, metadata=self._metadata(tenant))
+        # Not the current span: across yields that would leak into the consumer's context.
+        span = tracing.start(_method_name(method), kind="client", attributes=self._attributes(method))
+        call = method(request, timeout=left, metadata=self._metadata(tenant, span.carrier()))
         try:
             async for response in call:
                 yield response
+            span.set("rpc.response.status_code", "OK")
         except grpc.aio.AioRpcError as error:
+            span.set("rpc.response.status_code", error.code().name)
+            span.fail(error.code().name)
             raise rpc_faults.from_error(error) from error
         finally:
             call.cancel()
+            span.end()
 
     async def ready(self, timeout_s: float) -> bool:
         """Whether the peer's health service answers SERVING within `timeout_s`."""
@@ -101,14 +105,12 @@ class Channel:
         """Ends the connection."""
         await self.grpc.close()
 
-    def _span(self, method: Any) -> Any:
-        name = _method_name(method)
-        attributes = {"rpc.system.name": "grpc", "rpc.method": name, "server.address": self._address}
-        return tracing.span(name, kind="client", attributes=attributes)
+    def _attributes(self, method: Any) -> dict[str, tracing.Attribute]:
+        return {"rpc.system.name": "grpc", "rpc.method": _method_name(method), "server.address": self._address}
 
-    def _metadata(self, tenant: str) -> tuple[tuple[str, str], ...]:
+    def _metadata(self, tenant: str, carrier: dict[str, str]) -> tuple[tuple[str, str], ...]:
         token = self._signer.token(self._audience, tenant)
-        return (("authorization", f"Bearer {token}"), *tracing.carrier().items())
+        return (("authorization", f"Bearer {token}"), *carrier.items())
 
 
 def _method_name(method: Any) -> str:

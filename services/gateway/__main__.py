@@ -116,11 +116,17 @@ async def serve(config: Config, life: Life) -> None:
         life.on_stop(f"channel to {name}", channel.close)
     databases, objects = DbSync(channels["dbsync"]), Storage(channels["storage"])
     gateway = assemble(config, databases, objects, Render(channels["render"]), life.spawn)
+    polling = life.spawn(heads.poll(gateway.parts.library, gateway.parts.hub, config.head_poll_s), "heads")
+
+    async def stop_background() -> None:
+        polling.cancel()
+        await gateway.parts.exports.watches.stop()
+
+    life.on_stop("background", stop_background)
     listener = Listener(gateway.application)
     host, _, port = config.base.listen.rpartition(":")
     bound = await listener.start(host.strip("[]"), int(port))
     life.on_stop("listener", listener.stop)
-    _ = life.spawn(heads.poll(gateway.parts.library, gateway.parts.hub, config.head_poll_s), "heads")
     log.info("listening", extra={"listen": config.base.listen, "port": bound})
     await life.stopping.wait()
 

@@ -40,8 +40,8 @@ def read(reader: Reader) -> Config:
             base.local or origin.startswith("https://"), f"APP_ORIGINS holds {origin}, which must be https here"
         )
     reader.check(bool(origins), "APP_ORIGINS names no origin: no page could call the API")
-    rate_per_s = reader.number("RATE_PER_S", 50, low=0.1, high=100_000)
-    rate_burst = reader.integer("RATE_BURST", 200, low=1, high=1_000_000)
+    rate_per_s = reader.number("RATE_PER_S", 100, low=0.1, high=100_000)
+    rate_burst = reader.integer("RATE_BURST", 600, low=1, high=1_000_000)
     reader.check(
         rate_burst >= rate_per_s, "RATE_BURST must be at least RATE_PER_S: what comes in one second comes at once"
     )

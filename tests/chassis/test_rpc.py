@@ -151,7 +151,7 @@ async def test_a_call_without_a_good_token_is_refused(peer: Peer, header: str | 
 
 async def test_a_call_without_a_deadline_is_refused(peer: Peer) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await peer.dbsync.Head(dbsync_pb2.HeadRequest(database="u1"), metadata=peer.channel._metadata("u1"))
+        await peer.dbsync.Head(dbsync_pb2.HeadRequest(database="u1"), metadata=peer.channel._metadata("u1", {}))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -251,6 +251,23 @@ async def test_the_spans_of_a_call_are_one_tree(peer: Peer, tmp_path: Path) -> N
     assert (outer["parent_id"], client["parent_id"], server["parent_id"]) == (None, outer["span_id"], client["span_id"])
     assert (server["status"], server["attributes"]["rpc.response.status_code"]) == ("error", "INTERNAL")
     assert outer["status"] == "unset"
+
+
+async def test_a_streams_span_lasts_as_long_as_the_stream(peer: Peer, tmp_path: Path) -> None:
+    tracing.setup("both", "local", trace_dir=tmp_path)
+    try:
+        with tracing.span("outer"):
+            request = render_pb2.WatchJobRequest(tenant="u1", job_id="j")
+            async for _ in peer.channel.stream(peer.render.WatchJob, request, tenant="u1", timeout_s=5):
+                await asyncio.sleep(0.05)
+    finally:
+        tracing.shutdown()
+        tracing.setup("unnamed", "local")
+    spans = {s["kind"]: s for s in map(json.loads, (tmp_path / "both.jsonl").read_text().splitlines())}
+    client, server = spans["client"], spans["server"]
+    assert (client["parent_id"], server["parent_id"]) == (spans["internal"]["span_id"], client["span_id"])
+    assert client["end_ns"] - client["start_ns"] > 100e6
+    assert client["attributes"]["rpc.response.status_code"] == "OK"
 
 
 @given(

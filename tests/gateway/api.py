@@ -11,9 +11,6 @@ from typing import Any
 
 import aiohttp
 from multidict import CIMultiDictProxy
-from tests.fakes.gateway_databases import FakeDatabases
-from tests.fakes.gateway_objects import FakeObjects
-from tests.fakes.gateway_renderer import FakeRenderer
 
 from chassis import deadlines
 from chassis.config import Base, Secret
@@ -22,6 +19,9 @@ from gateway.__main__ import Gateway, assemble, wall_ms
 from gateway.config import Config
 from gateway.http.connections import Listener
 from gateway.ports import Databases, Objects, Renderer
+from tests.fakes.gateway_databases import FakeDatabases
+from tests.fakes.gateway_objects import FakeObjects
+from tests.fakes.gateway_renderer import FakeRenderer
 
 ORIGIN = "http://localhost:5173"
 USER = "dev-local"

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.object_store import ObjectStore
-
 import dbsync.__main__
 import dbsync.config
 import storage.__main__
@@ -22,6 +20,7 @@ from chassis.process import Life
 from chassis.rpc_client import Channel
 from gateway.clients.databases import DbSync
 from gateway.clients.objects import Storage
+from tests.fakes.object_store import ObjectStore
 
 GATEWAY_SEED, GATEWAY_PUBLIC = new_key()
 SERVICE_SEED, _ = new_key()
@@ -49,9 +48,7 @@ async def services(store: ObjectStore, folder: Path) -> AsyncIterator[Services]:
             channels[name] = Channel(f"127.0.0.1:{port}", audience=name, base=BASE)
             stack.push_async_callback(channels[name].close)
         for channel in channels.values():
-            async with asyncio.timeout(20):
-                while not await channel.ready(1.0):
-                    await asyncio.sleep(0.05)
+            assert await channel.ready(20.0)
         yield Services(DbSync(channels["dbsync"]), Storage(channels["storage"]))
 
 

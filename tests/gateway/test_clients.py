@@ -10,11 +10,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.fakes.gateway_renderer import FakeRenderer
-from tests.fakes.object_store import ObjectStore, object_store
-from tests.gateway.api import USER, Client, Serving, config, serving
-from tests.gateway.services import BASE, Services, services
-from tests.gateway.test_specs import CUT, WORKING
 from yarl import URL
 
 from chassis import faults, rpc_server
@@ -34,6 +29,11 @@ from reel.render.v1 import render_pb2 as pb
 from reel.render.v1 import render_pb2_grpc
 from render.rpc.messages import spec_from
 from render.spec import Mode
+from tests.fakes.gateway_renderer import FakeRenderer
+from tests.fakes.object_store import ObjectStore, object_store
+from tests.gateway.api import USER, Client, Serving, config, serving
+from tests.gateway.services import BASE, Services, services
+from tests.gateway.test_specs import CUT, WORKING
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +188,9 @@ class RenderServicer(render_pb2_grpc.RenderServiceServicer):
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
         raise faults.not_found("job_not_found", "There is no such job.")
 
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
+        return pb.ListJobsResponse()
+
     async def Cancel(self, request: pb.CancelRequest, context: Any) -> pb.CancelResponse:
         return pb.CancelResponse(job=pb.Job(job_id=request.job_id, state=pb.JOB_STATE_CANCELLED, sequence=4))
 
@@ -227,7 +230,8 @@ async def test_render_over_the_wire() -> None:
         assert (probe.width, probe.height, probe.fps, probe.has_audio) == (2, 3, 25.0, True)
         with pytest.raises(Fault, match="no video"):
             await render.probe(USER, "bad", "")
+        await server.grpc.stop(None)
+        assert not await render.ready(0.2)
     finally:
         await channel.close()
         await server.grpc.stop(None)
-    assert not await render.ready(0.2)

@@ -6,10 +6,10 @@ import asyncio
 import json
 
 import pytest
-from tests.gateway.api import Api
 
 from chassis.ids import uuid7
 from gateway.http import connections, limits
+from tests.gateway.api import Api
 
 
 async def raw(api: Api, *pieces: bytes, pause_s: float = 0.0) -> bytes:

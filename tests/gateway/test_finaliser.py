@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
-from tests.fakes.gateway_databases import FakeDatabases
-from tests.gateway.api import USER, Api, running
 
 from chassis.faults import Fault, Kind
 from gateway.domain.jobs import JobState
+from tests.fakes.gateway_databases import FakeDatabases, Kept
+from tests.gateway.api import USER, Api, running
 
 
 async def open_export(api: Api) -> str:
@@ -40,6 +41,26 @@ async def test_many_finalisers_at_once_make_it_visible_once(api: Api) -> None:
     finaliser = api.gateway.parts.exports.finaliser
     api.databases.delay_s = 0.001
     exports = await asyncio.gather(*(finaliser.finish(USER, export_id, job) for _ in range(25)))
+    assert {(export.state, len(export.outputs)) for export in exports} == {(JobState.SUCCEEDED, 2)}
+    assert visible(api.databases) == (2, 1, 1)
+
+
+class Forgetful(dict[str, Kept]):
+    """Keys that are never remembered: what holds without them."""
+
+    def __setitem__(self, key: str, value: Kept) -> None:
+        return
+
+
+async def test_the_statements_guard_themselves_where_keys_are_forgotten(api: Api) -> None:
+    export_id = await open_export(api)
+    await api.renderer.succeed(USER, export_id)
+    job = api.renderer.jobs[USER, export_id]
+    cancelled = replace(job, state=JobState.CANCELLED, outputs=())
+    api.databases.databases[USER].keys = Forgetful()
+    finaliser = api.gateway.parts.exports.finaliser
+    ends = [finaliser.finish(USER, export_id, one) for one in (job, cancelled) * 5]
+    exports = await asyncio.gather(*ends)
     assert {(export.state, len(export.outputs)) for export in exports} == {(JobState.SUCCEEDED, 2)}
     assert visible(api.databases) == (2, 1, 1)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.gateway.api import USER, Api, until
-
 from chassis import faults
 from gateway.domain.jobs import JobState
+from tests.gateway.api import USER, Api, until
 
 
 async def test_an_export_reads_what_the_server_has(api: Api) -> None:

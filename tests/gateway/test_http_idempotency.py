@@ -7,9 +7,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tests.gateway.api import USER, Api
-
 from chassis.ids import uuid7
+from tests.gateway.api import USER, Api
 
 
 async def both(api: Api, path: str, body: Any, other: Any) -> None:

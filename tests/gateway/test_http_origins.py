@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.gateway.api import ORIGIN, Api, config, running
 
 EVIL = "https://evil.example"

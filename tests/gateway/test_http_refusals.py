@@ -8,11 +8,11 @@ import json
 from typing import Any
 
 import pytest
-from tests.gateway.api import Answer, Api, Client, config, running
 
 from chassis.ids import uuid7
 from gateway.http.routes import Route
 from gateway.http.table import ROUTES
+from tests.gateway.api import Answer, Api, Client, config, running
 
 OWN = [route for route in ROUTES if "{" in route.path]
 GAME, VIDEO_OF, CLIP_OF = "/api/games", "/api/games/{g}/videos", "/api/games/{g}/clips"

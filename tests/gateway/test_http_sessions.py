@@ -6,12 +6,12 @@ import hashlib
 from http.cookies import SimpleCookie
 
 import pytest
-from tests.fakes.gateway_databases import FakeDatabases
-from tests.gateway.api import USER, Api, Client, config, running
 
 from chassis.config import Base, ConfigError, Reader, Secret
 from gateway import config as settings
 from gateway.actions import sessions
+from tests.fakes.gateway_databases import FakeDatabases
+from tests.gateway.api import USER, Api, Client, config, running
 
 DAY_MS = 86_400_000
 

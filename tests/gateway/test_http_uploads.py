@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.fakes.gateway_objects import PART_BYTES
-from tests.gateway.api import USER, Api
 
 from chassis import faults
 from chassis.faults import Fault, Kind
 from chassis.ids import uuid7
 from gateway.domain.footage import Probe
+from tests.fakes.gateway_objects import PART_BYTES
+from tests.gateway.api import USER, Api
 
 NEW = {
     "file_name": "first half.MOV",

@@ -11,10 +11,10 @@ from typing import Any
 
 from aiohttp import web
 from openapi_spec_validator import validate
-from tests.gateway.api import Api
 
 from gateway.http import openapi
 from gateway.http.table import ROUTES
+from tests.gateway.api import Api
 
 ROOT = Path(__file__).resolve().parents[2]
 

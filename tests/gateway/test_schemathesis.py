@@ -15,10 +15,10 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks as openapi_checks
-from tests.gateway.api import USER, running
 
 from chassis.ids import uuid7
 from gateway.http import openapi
+from tests.gateway.api import USER, running
 
 SCHEMA = schemathesis.openapi.from_dict(openapi.document())
 CHECKS = [

@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.fakes.gateway_databases import FakeDatabases
 
 from chassis import faults
 from chassis.faults import Fault, Kind
@@ -17,6 +16,7 @@ from gateway.library import games, sync_time
 from gateway.library.migrations import MIGRATIONS
 from gateway.library.steps import select, step
 from gateway.library.store import Migration, Store
+from tests.fakes.gateway_databases import FakeDatabases
 
 SECOND = Migration(2, ("ALTER TABLE games ADD COLUMN place TEXT NOT NULL DEFAULT ''",))
 

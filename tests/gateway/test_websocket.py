@@ -8,12 +8,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.fakes.gateway_databases import FakeDatabases
-from tests.gateway.api import ORIGIN, USER, Api, Client, config, running, until
 
 from gateway.actions import heads
 from gateway.actions.events import Hub
 from gateway.http import websocket
+from tests.fakes.gateway_databases import FakeDatabases
+from tests.gateway.api import ORIGIN, USER, Api, Client, config, running, until
 
 Socket = aiohttp.ClientWebSocketResponse
 

@@ -47,23 +47,24 @@ class Exports:
         same export.
         """
         export_id = derive(actor.key, actor.user_id, "export")
-        known = await self._known(actor, export_id, request)
+        known, seen = await self._known(actor, export_id, request)
         if known is not None:
             return known
-        plan = await plans.plan(self.store, actor, export_id, request)
+        # What is planned is at least as new as the answer that the export is not there yet: no second look at the log.
+        plan = await plans.plan(self.store, replace(actor, min_version=seen), export_id, request)
         traceparent = tracing.carrier().get("traceparent", "")
         steps = rows.insert_export(export_id, request, plan, tracing.trace_id(), traceparent)
         try:
             written = await self.store.write(actor, steps)
         except Fault as fault:
             # The same request at the same time: what it planned or its trace may differ from ours.
-            known = await self._known(actor, export_id, request) if fault.reason == "idempotency_key_reused" else None
+            if fault.reason != "idempotency_key_reused":
+                raise
+            known, _ = await self._known(actor, export_id, request)
             if known is None:
                 raise
             return known
-        export = await self._submitted(actor.user_id, _only(written.results[-2:]), plan)
-        self.watches.start(actor.user_id, export, traceparent)
-        return export, written.stamp
+        return await self._submitted(actor.user_id, _only(written.results[-2:]), plan), written.stamp
 
     async def retry(self, actor: Actor, export_id: str) -> tuple[Export, Stamp]:
         """A new export of what a failed or cancelled one was asked for, planned from what the database has now."""
@@ -110,11 +111,7 @@ class Exports:
         export, stamp = await self._find(actor, export_id)
         if export.terminal:
             return export, stamp
-        job = await self._cancelled(actor.user_id, export_id)
-        if not job.terminal:
-            self.watches.start(actor.user_id, export)
-            return with_job(export, job), stamp
-        return await self.finaliser.finish(actor.user_id, export_id, job), stamp
+        return await self._shown(actor.user_id, export, await self._cancelled(actor.user_id, export_id)), stamp
 
     async def delete(self, actor: Actor, export_id: str) -> Stamp:
         """Takes an export off the list and stops it if it runs; the objects it made stay (rule 13)."""
@@ -148,19 +145,21 @@ class Exports:
         )
         return url, Stamp(reading.version, reading.version)
 
-    async def _known(self, actor: Actor, export_id: str, request: ExportRequest) -> tuple[Export, Stamp] | None:
-        """The export that this very request has made before."""
+    async def _known(
+        self, actor: Actor, export_id: str, request: ExportRequest
+    ) -> tuple[tuple[Export, Stamp] | None, int]:
+        """The export that this very request has made before, if it has, and the version at which that was seen."""
         reading = await self.store.read(actor.user_id, [*rows.one_export(export_id), rows.request_of(export_id)])
         before = rows.read_request(reading.results[2])
         if before is None:
-            return None
+            return None, reading.version
         if before != request:
             raise faults.invalid(
                 "idempotency_key_reused", "This Idempotency-Key was used for another request; make a new one."
             )
         base = reading.version if actor.base_version is None else actor.base_version
         exports = self.live(actor.user_id, rows.read_exports(*reading.results[:2]))
-        return exports[0], Stamp(reading.version, base)
+        return (exports[0], Stamp(reading.version, base)), reading.version
 
     async def _submitted(self, user_id: str, export: Export, plan: Plan) -> Export:
         """The export just committed, handed to render; queued still when render cannot be reached: its watch tries
@@ -170,17 +169,22 @@ class Exports:
             job = await self.finaliser.submit_plan(user_id, export.id, plan)
         except Fault as fault:
             log.warning("export %s could not be submitted yet: %s", export.id, fault, extra={"reason": fault.reason})
+            self.watches.start(user_id, export)
             return export
-        return await self.finaliser.finish(user_id, export.id, job) if job.terminal else with_job(export, job)
+        return await self._shown(user_id, export, job)
+
+    async def _shown(self, user_id: str, export: Export, job: Job) -> Export:
+        """An open export with its job: watched, or ended."""
+        if job.terminal:
+            return await self.finaliser.finish(user_id, export.id, job)
+        self.watches.start(user_id, export, job)
+        return with_job(export, job)
 
     async def _settled(self, actor: Actor, export: Export) -> Export:
         job = await self.finaliser.job(actor.user_id, export.id)
         if job is None:  # ended since it was read
             return (await self._find(replace(actor, min_version=None), export.id))[0]
-        if job.terminal:
-            return await self.finaliser.finish(actor.user_id, export.id, job)
-        self.watches.start(actor.user_id, export)
-        return with_job(export, job)
+        return await self._shown(actor.user_id, export, job)
 
     async def _find(self, actor: Actor, export_id: str) -> tuple[Export, Stamp]:
         reading = await self.store.read(actor.user_id, rows.one_export(export_id), min_version=actor.min_version)

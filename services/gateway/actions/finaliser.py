@@ -47,13 +47,26 @@ class Finaliser:
                 raise
         return await self.submit(user_id, export_id)
 
+    async def current(self, user_id: str, export_id: str) -> Export:
+        """The export as its row says; `not_found` when it was deleted."""
+        reading = await self._store.read(user_id, rows.one_export(export_id))
+        found = rows.read_exports(*reading.results)
+        if not found:
+            raise missing("export")
+        return found[0]
+
+    async def traceparent(self, user_id: str, export_id: str) -> str:
+        """The trace in which an open export was asked for; empty for a finished one."""
+        reading = await self._store.read(user_id, [rows.traceparent_of(export_id)])
+        return rows.read_traceparent(reading.results[0])
+
     async def submit(self, user_id: str, export_id: str) -> Job | None:
         """As `job`, for an export that render is not known to know."""
         reading = await self._store.read(user_id, [rows.plan_of(export_id)])
         found = rows.read_plan(reading.results[0])
         if found is None:
             return None
-        return await self.submit_plan(user_id, export_id, found.plan)
+        return await self.submit_plan(user_id, export_id, found)
 
     async def submit_plan(self, user_id: str, export_id: str, plan: Plan) -> Job:
         """Submits a plan; a refusal for good is a failed job, anything else is raised."""
@@ -80,7 +93,7 @@ class Finaliser:
         if opened is None:
             return found[0]
         with tracing.span("finish export", attributes={"export.id": export_id, "export.state": job.state.value}):
-            return await self._commit(user_id, export_id, _sound(job, opened.plan), opened.plan)
+            return await self._commit(user_id, export_id, _sound(job, opened), opened)
 
     async def _commit(self, user_id: str, export_id: str, job: Job, plan: Plan) -> Export:
         steps = rows.finish_export(export_id, job, plan)

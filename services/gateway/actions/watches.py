@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 BACKOFF_S = (0.2, 10.0)
 
-Spawn = Callable[[Coroutine[Any, Any, None], str], object]
+Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 
 
 class Watches:
@@ -37,44 +37,67 @@ class Watches:
         self._spawn = spawn
         self._limit = limit
         self._jobs: dict[tuple[str, str], Job | None] = {}
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def job(self, user_id: str, export_id: str) -> Job | None:
         """What the watch on an export saw last; None when there is no watch, or it has seen nothing yet."""
         return self._jobs.get((user_id, export_id))
 
-    def start(self, user_id: str, export: Export, traceparent: str = "") -> None:
+    def start(self, user_id: str, export: Export, job: Job | None = None) -> None:
         """Watches an unfinished export, unless it is watched already or there is no room: then its reads do the
         work.
         """
         key = (user_id, export.id)
         if export.terminal or key in self._jobs or len(self._jobs) >= self._limit:
             return
-        self._jobs[key] = None
-        self._spawn(self._watch(user_id, export, traceparent), f"watch {export.id}")
+        self._jobs[key] = job
+        self._tasks[key] = self._spawn(self._watch(user_id, export, job), f"watch {export.id}")
 
-    async def _watch(self, user_id: str, export: Export, traceparent: str) -> None:
+    async def stop(self) -> None:
+        """Ends every watch; the exports go on, and their next reads or another gateway's watches see to them."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self, user_id: str, export: Export, job: Job | None) -> None:
         try:
-            with tracing.attached({"traceparent": traceparent} if traceparent else {}):
-                await self._until_finished(user_id, export)
+            # A watch that a later read began belongs to the trace of the click that asked for the export.
+            with tracing.attached(await self._carrier(user_id, export)):
+                await self._until_finished(user_id, export, job)
         except Fault as fault:
             if fault.kind is not Kind.NOT_FOUND:
                 raise
             log.info("export %s was deleted while it ran", export.id)
         finally:
             self._jobs.pop((user_id, export.id), None)
+            self._tasks.pop((user_id, export.id), None)
 
-    async def _until_finished(self, user_id: str, export: Export) -> None:
+    async def _carrier(self, user_id: str, export: Export) -> dict[str, str]:
+        if tracing.trace_id() == export.trace_id:
+            return tracing.carrier()
+        try:
+            return {"traceparent": await self._finaliser.traceparent(user_id, export.id)}
+        except Fault as fault:
+            log.info("the trace of export %s is not known: %s", export.id, fault, extra={"reason": fault.reason})
+            return {}
+
+    async def _until_finished(self, user_id: str, export: Export, job: Job | None) -> None:
         wait_s = BACKOFF_S[0]
         while True:
             try:
-                job = await self._finaliser.job(user_id, export.id)
-                if job is None or await self._follow(user_id, export, job):
+                job = job or await self._finaliser.job(user_id, export.id)
+                if job is None:  # ended elsewhere
+                    self._hub.export(user_id, await self._finaliser.current(user_id, export.id))
+                    return
+                if await self._follow(user_id, export, job):
                     return
                 wait_s = BACKOFF_S[0]
             except Fault as fault:
                 if fault.kind is Kind.NOT_FOUND and fault.reason == "not_found":
                     raise
                 log.warning("watch on export %s lost: %s", export.id, fault, extra={"reason": fault.reason})
+            job = None  # the stream was lost: ask anew
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 (spreads retries, guards nothing)
             wait_s = min(wait_s * 2, BACKOFF_S[1])
 

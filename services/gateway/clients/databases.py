@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reel.dbsync.v1.dbsync_pb2_grpc import DbSyncServiceStub
-
 from chassis import rpc_faults
 from chassis.faults import Fault, Kind
 from chassis.rpc_client import Channel
 from gateway.ports import Commit, Committed, Head, Reading, RowKey, Rows, Scalar, Staleness, Statement
 from reel.dbsync.v1 import dbsync_pb2 as pb
+from reel.dbsync.v1.dbsync_pb2_grpc import DbSyncServiceStub
 
 QUERY_S = 10.0
 COMMIT_S = 20.0

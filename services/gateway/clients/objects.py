@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from google.protobuf.duration_pb2 import Duration
-from reel.storage.v1.storage_pb2_grpc import StorageServiceStub
 
 from chassis.rpc_client import Channel
 from gateway.ports import CreatedUpload, PartsDone, SignedPart, StoredObject, UploadRef
 from reel.storage.v1 import storage_pb2 as pb
+from reel.storage.v1.storage_pb2_grpc import StorageServiceStub
 
 QUICK_S = 10.0
 COMPLETE_S = 60.0  # assembling thousands of parts

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, cast
-
-from reel.render.v1.render_pb2_grpc import RenderServiceStub
 
 from chassis.rpc_client import Channel
 from gateway.clients import specs
@@ -14,6 +11,7 @@ from gateway.domain.footage import Probe
 from gateway.domain.jobs import Job, JobError, JobOutput, JobState
 from gateway.domain.render_spec import RenderSpec
 from reel.render.v1 import render_pb2 as pb
+from reel.render.v1.render_pb2_grpc import RenderServiceStub
 
 QUICK_S = 10.0
 PROBE_S = 20.0  # an index of megabytes by Range
@@ -55,7 +53,7 @@ class Render:
         """A job's changes to its end; see the port."""
         request = pb.WatchJobRequest(tenant=tenant, job_id=job_id, after_sequence=after_sequence)
         stream = self._channel.stream(self._stub.WatchJob, request, tenant=tenant, timeout_s=WATCH_S)
-        async with aclosing(cast(AsyncGenerator[Any, None], stream)) as answers:
+        async with aclosing(stream) as answers:
             async for answer in answers:
                 yield _job(answer.job)
 

@@ -56,8 +56,12 @@ def build(front: Front) -> web.Application:
     async def get_document(request: web.Request) -> web.StreamResponse:
         return web.Response(body=document, content_type="application/json")
 
+    async def open_socket(request: web.Request) -> web.StreamResponse:
+        front.by_address.take(front.address(request))
+        return await front.sockets.serve(request)
+
     app.router.add_get("/api/openapi.json", get_document)
-    app.router.add_get("/ws", front.sockets.serve, allow_head=False)
+    app.router.add_get("/ws", open_socket, allow_head=False)
     app.on_response_prepare.append(_harden(front.trusts_proxy))
     app.on_shutdown.append(front.sockets.close)
     return app

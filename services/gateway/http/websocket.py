@@ -137,10 +137,12 @@ class Sockets:
 
     async def _write(self, request: web.Request, socket: web.WebSocketResponse, listener: Listener) -> None:
         try:
+            verified_s = self._clock_s()
             while not socket.closed:
                 hints = await listener.take(PING_S)
-                if not hints:
+                if self._clock_s() - verified_s >= PING_S:
                     await self._identities.verified(request)
+                    verified_s = self._clock_s()
                 for text in [_text(hint) for hint in hints] or ['{"type":"ping"}']:
                     async with asyncio.timeout(SEND_S):
                         await socket.send_str(text)

@@ -10,7 +10,6 @@ places it is tried.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -37,14 +36,6 @@ _EXPORTS = """SELECT id, kind, game_id, reel_id, state, error_code, error_messag
 _OUTPUTS = f"SELECT {', '.join(OUTPUT_COLUMNS)} FROM export_outputs"
 
 Selects = tuple[Statement, Statement]
-
-
-@dataclass(frozen=True)
-class OpenExport:
-    """What it takes to submit an unfinished export again."""
-
-    plan: Plan
-    traceparent: str
 
 
 def all_exports() -> Selects:
@@ -85,7 +76,12 @@ def request_of(export_id: str) -> Statement:
 
 def plan_of(export_id: str) -> Statement:
     """The plan of an unfinished export."""
-    return select(f"SELECT plan, traceparent FROM exports WHERE id = ? AND {_OPEN}", export_id)
+    return select(f"SELECT plan FROM exports WHERE id = ? AND {_OPEN}", export_id)
+
+
+def traceparent_of(export_id: str) -> Statement:
+    """The trace in which an unfinished export was asked for."""
+    return select(f"SELECT traceparent FROM exports WHERE id = ? AND {_OPEN}", export_id)
 
 
 def insert_export(export_id: str, request: ExportRequest, plan: Plan, trace_id: str, traceparent: str) -> list[Step]:
@@ -186,14 +182,16 @@ def read_request(rows: Rows) -> ExportRequest | None:
     return msgspec.json.decode(found[0].text("request"), type=ExportRequest) if found else None
 
 
-def read_plan(rows: Rows) -> OpenExport | None:
+def read_plan(rows: Rows) -> Plan | None:
     """What is to be submitted; None when the export is finished or gone."""
     found = records(rows)
-    return (
-        OpenExport(msgspec.json.decode(found[0].text("plan"), type=Plan), found[0].text("traceparent"))
-        if found
-        else None
-    )
+    return msgspec.json.decode(found[0].text("plan"), type=Plan) if found else None
+
+
+def read_traceparent(rows: Rows) -> str:
+    """A W3C traceparent; empty when there is none."""
+    found = records(rows)
+    return found[0].text("traceparent") if found else ""
 
 
 def encode(value: ExportRequest | Plan) -> str:
