@@ -22,7 +22,7 @@ function origins(): Plugin {
   return {
     name: "reel-origins",
     configResolved: (config) => void (folder = config.build.outDir),
-    transformIndexHtml: (html) => html.replaceAll(`content="${LOCAL_API}"`, `content="${api}"`),
+    transformIndexHtml: (html) => html.replaceAll(LOCAL_API, api),
     closeBundle() {
       const template = readFileSync("public/_headers", "utf8");
       const headers = template.replaceAll("{api}", api).replaceAll("{socket}", api.replace(/^http/, "ws")).replaceAll("{media}", media);

@@ -1,4 +1,4 @@
-"""Finds a Chromium for the browser tests: one that is there; else Debian's package where we are root; else Playwright's own."""
+"""Finds a Chromium for the browser tests: one that is there, else Debian's package as root, else Playwright's own."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""What the browser tests share: one Chromium, the built app, the fake gateway and store, and pages that fail on any console error."""
+"""What the browser tests share: a Chromium, the built app, a fake gateway and store; a console error fails a test."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +13,27 @@ import imageio_ffmpeg
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    ViewportSize,
+    async_playwright,
+    expect,
+)
+
 from tests.web import browser as chromium_finder
 from tests.web import site
 from tests.web.fake_gateway import FakeGateway
 from tests.web.fake_product import Product
 from tests.web.fake_store import FakeStore
 
-LAPTOP = {"width": 1366, "height": 768}
-PHONE = {"width": 390, "height": 844}
+expect.set_options(timeout=15_000)  # a loaded machine is no failure
+
+LAPTOP: ViewportSize = {"width": 1366, "height": 768}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 @dataclass
@@ -57,11 +70,15 @@ class World:
         return page
 
 
-async def holds(element: Locator, condition: str, limit_s: float = 10.0) -> None:
-    """Waits until the script says yes of the element. (Playwright's own wait evaluates text, which the app's CSP forbids.)"""
-    async with asyncio.timeout(limit_s):
-        while not await element.evaluate(condition):
-            await asyncio.sleep(0.05)
+async def holds(element: Locator, condition: str, limit_s: float = 20.0) -> None:
+    """Waits until the script says yes of the element.
+
+    Playwright's own wait evaluates text inside the page, which the app's content policy forbids.
+    """
+    ends_s = time.monotonic() + limit_s
+    while not await element.evaluate(condition):
+        assert time.monotonic() < ends_s, f"not within {limit_s:g} s: {condition}"
+        await asyncio.sleep(0.05)
 
 
 def watch(page: Page, errors: Errors) -> None:
@@ -148,14 +165,14 @@ async def serve(app: web.Application) -> tuple[web.AppRunner, str]:
 
 
 @pytest.fixture
-def viewport() -> dict[str, int]:
+def viewport() -> ViewportSize:
     """A laptop's; a test parametrizes it for others."""
     return LAPTOP
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def world(
-    chrome: Browser, built: Path, footage: Path, tmp_path: Path, viewport: dict[str, int]
+    chrome: Browser, built: Path, footage: Path, tmp_path: Path, viewport: ViewportSize
 ) -> AsyncIterator[World]:
     """A fresh app, gateway and store; at the end no console has complained."""
     store = FakeStore(tmp_path)
@@ -167,8 +184,8 @@ async def world(
     phone = viewport["width"] < 600
     context = await chrome.new_context(
         viewport=viewport, has_touch=phone, is_mobile=phone, accept_downloads=True, locale="en-GB"
-    )  # type: ignore[arg-type]
-    context.set_default_timeout(10_000)
+    )
+    context.set_default_timeout(20_000)
     errors = Errors()
     yield World(origin, gateway, store, context, errors, footage)
     await context.close()

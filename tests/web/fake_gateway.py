@@ -1,29 +1,32 @@
 """A gateway for the browser tests: the product in memory, exact conflicts, events, and every failure on demand.
 
-It exists for what the real one cannot be asked to do at will: to vanish, to lose an answer, to conflict, to answer 500. The story
-that proves the app runs on the real services.
+It exists for what the real one cannot be asked to do at will: to vanish, to lose an answer, to conflict, to answer 500.
+The story that proves the app runs on the real services.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import WSMsgType, web
+
 from tests.web.fake_product import Faulty, Json, Product
 
 BODY = web.RequestKey("body", dict)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+ALLOWED_HEADERS = "content-type, idempotency-key, if-match, traceparent, tracestate, x-client-id, x-min-version"
 PROBLEMS = "https://reelballers.com/problems/"
 
 
 @dataclass
 class Failure:
-    """What the next requests that match get instead of their answer: a status, or no answer at all before or after the work is done."""
+    """What the next requests that match get instead of their answer: a status, or no answer at all."""
 
     match: str
     status: int = 0
@@ -120,7 +123,7 @@ class FakeGateway:
                 "Access-Control-Allow-Origin": self.app_origin,
                 "Access-Control-Allow-Credentials": "true",
                 "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
-                "Access-Control-Allow-Headers": "content-type, idempotency-key, if-match, traceparent, tracestate, x-client-id, x-min-version",
+                "Access-Control-Allow-Headers": ALLOWED_HEADERS,
                 "Access-Control-Expose-Headers": "ETag, X-Database-Version, Retry-After",
                 "Access-Control-Max-Age": "600",
                 "Vary": "Origin",
@@ -179,8 +182,10 @@ def problem(status: int, reason: str, detail: str, **extra: Any) -> web.Response
     return web.Response(status=status, text=json.dumps(body), content_type="application/problem+json")
 
 
-async def until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
     """Waits until the condition holds; raises TimeoutError when it does not come about."""
-    async with asyncio.timeout(limit_s):
-        while not condition():
-            await asyncio.sleep(0.02)
+    ends_s = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > ends_s:
+            raise TimeoutError(f"not within {limit_s:g} s")
+        await asyncio.sleep(0.02)

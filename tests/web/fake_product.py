@@ -1,4 +1,4 @@
-"""The product of the fake gateway: games, clips, reels and exports in memory, with versions, authors and exact conflicts."""
+"""The product of the fake gateway: games, clips, reels, exports in memory; versions, authors and exact conflicts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from chassis.ids import uuid7
 from tests.web.fake_store import FakeStore
-
-from chassis.ids import uuid7 as new_id
 
 Json = dict[str, Any]
 PART_BYTES = 100_000
 CREATED_AT = "2026-05-03T10:00:00Z"
-CLIP = {"name": "", "notes": "", "tags": [], "rating": None}
+MEASURES: Json = {"size_bytes": 1_234_567, "duration_ms": 4000, "width": 720, "height": 1280, "fps": 30.0}
+CLIP: Json = {"name": "", "notes": "", "tags": [], "rating": None}
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Product:
 
     def _routes(self, method: str) -> list[tuple[str, Callable[..., Any]]]:
         one = r"([\w-]+)"
-        return {
+        routes: dict[str, list[tuple[str, Callable[..., Any]]]] = {
             "GET": [
                 ("/api/session", lambda **_: {"user_id": "dev-local", "kind": "development", "environment": "local"}),
                 ("/api/library", lambda **_: self.library()),
@@ -112,13 +112,17 @@ class Product:
             "PATCH": [(f"/api/{table}/{one}", self._patch(table)) for table in ("games", "clips", "reels")],
             "PUT": [(f"/api/reels/{one}/clips", self._arrange), (f"/api/reels/{one}/clips/{one}/framing", self._frame)],
             "DELETE": [
-                *((f"/api/{table}/{one}", self._delete(table)) for table in ("games", "clips", "reels", "exports")),
+                *(
+                    (f"/api/{table}/{one}", self._delete(table))
+                    for table in ("games", "videos", "clips", "reels", "exports")
+                ),
                 (
                     f"/api/reels/{one}/clips/{one}/framing",
                     lambda reel, clip, base, **_: self._frame(reel, clip, base=base, body=None),
                 ),
             ],
-        }.get(method, [])
+        }
+        return routes.get(method, [])
 
     def library(self) -> Json:
         """Everything, at one version."""
@@ -147,10 +151,8 @@ class Product:
         export = self._row("exports", key)
         export.update(news, sequence=export["sequence"] + 1)
         if export["state"] == "succeeded":
-            output = {
-                "id": new_id(), "name": "reel.mp4", "role": "final" if export["reel_id"] else "compilation", "clip_id": None,
-                "size_bytes": 1_234_567, "duration_ms": 4000, "width": 720, "height": 1280, "fps": 30.0, "poster_url": None,
-            }  # fmt: skip
+            role = "final" if export["reel_id"] else "compilation"
+            output = {"id": uuid7(), "name": "reel.mp4", "role": role, "clip_id": None, "poster_url": None, **MEASURES}
             output["url"] = f"/api/exports/{key}/outputs/{output['id']}/file"
             export.update(progress=1.0, outputs=[output], finished_at=CREATED_AT)
             if export["reel_id"]:
@@ -179,7 +181,7 @@ class Product:
 
     def _new_game(self, body: Json, **_: Any) -> Json:
         game = {
-            "id": new_id(),
+            "id": uuid7(),
             "name": body["name"],
             "opponent": "",
             "sport": "",
@@ -194,7 +196,7 @@ class Product:
         known = {"duration_ms": None, "width": None, "height": None, "fps": None, "fingerprint": ""}
         position = len(self._game(game)["videos"])
         video = {
-            "id": new_id(),
+            "id": uuid7(),
             "game_id": game,
             "position": position,
             "state": "uploading",
@@ -252,13 +254,13 @@ class Product:
 
     def _new_clip(self, game: str, body: Json, **_: Any) -> Json:
         self._row("games", game)
-        return self.add("clips", {"id": new_id(), "game_id": game, "created_at": CREATED_AT, **CLIP, **body})
+        return self.add("clips", {"id": uuid7(), "game_id": game, "created_at": CREATED_AT, **CLIP, **body})
 
     def _new_reel(self, body: Json, **_: Any) -> Json:
         clips = [{"clip_id": key, "framing": None} for key in body["clip_ids"]]
-        made = {"overlay": {"regions": []}, "working_video": None, "final_video": None, "created_at": CREATED_AT}
+        made: Json = {"overlay": {"regions": []}, "working_video": None, "final_video": None, "created_at": CREATED_AT}
         return self.add(
-            "reels", {"id": new_id(), "name": body["name"], "aspect": body["aspect"], "clips": clips, **made}
+            "reels", {"id": uuid7(), "name": body["name"], "aspect": body["aspect"], "clips": clips, **made}
         )
 
     def _new_export(self, body: Json, **_: Any) -> Done:
@@ -273,7 +275,7 @@ class Product:
             "sequence": 1,
         }
         export = {
-            "id": new_id(),
+            "id": uuid7(),
             **where,
             **begun,
             "created_at": CREATED_AT,

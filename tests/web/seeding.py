@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 
+from chassis.ids import uuid7
 from tests.web.conftest import World
-from tests.web.fake_product import CLIP, CREATED_AT, Json, new_id
+from tests.web.fake_product import CLIP, CREATED_AT, Json
 
 ELSEWHERE = "another-page"
 
@@ -16,7 +17,7 @@ def seed_game(world: World, clips: int = 0, name: str = "Sample game") -> Json:
     game = product.add(
         "games",
         {
-            "id": new_id(),
+            "id": uuid7(),
             "name": name,
             "opponent": "",
             "sport": "",
@@ -26,7 +27,7 @@ def seed_game(world: World, clips: int = 0, name: str = "Sample game") -> Json:
         ELSEWHERE,
     )
     video = {
-        "id": new_id(), "game_id": game["id"], "position": 0, "file_name": "sample.mp4", "content_type": "video/mp4",
+        "id": uuid7(), "game_id": game["id"], "position": 0, "file_name": "sample.mp4", "content_type": "video/mp4",
         "size_bytes": world.footage.stat().st_size, "state": "ready", "reject_reason": "", "duration_ms": 12_000,
         "width": 640, "height": 360, "fps": 30.0, "has_audio": True, "fingerprint": "",
     }  # fmt: skip
@@ -40,7 +41,7 @@ def seed_game(world: World, clips: int = 0, name: str = "Sample game") -> Json:
 def seed_clip(world: World, game: Json, video: Json, number: int) -> Json:
     """A clip of one second, named and rated."""
     start_ms = (number % 11) * 1000
-    where = {"id": new_id(), "game_id": game["id"], "video_id": video["id"], "created_at": CREATED_AT}
+    where = {"id": uuid7(), "game_id": game["id"], "video_id": video["id"], "created_at": CREATED_AT}
     row = {
         **CLIP,
         **where,
@@ -55,10 +56,10 @@ def seed_clip(world: World, game: Json, video: Json, number: int) -> Json:
 def seed_reel(world: World, aspect: str = "9:16") -> Json:
     """A reel of every clip that there is."""
     product = world.gateway.product
-    made = {"overlay": {"regions": []}, "working_video": None, "final_video": None, "created_at": CREATED_AT}
+    made: Json = {"overlay": {"regions": []}, "working_video": None, "final_video": None, "created_at": CREATED_AT}
     clips = [{"clip_id": key, "framing": None} for key in product.tables["clips"]]
     return product.add(
-        "reels", {"id": new_id(), "name": "Best of spring", "aspect": aspect, "clips": clips, **made}, ELSEWHERE
+        "reels", {"id": uuid7(), "name": "Best of spring", "aspect": aspect, "clips": clips, **made}, ELSEWHERE
     )
 
 

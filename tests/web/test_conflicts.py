@@ -1,9 +1,10 @@
-"""Conflicts and losses: nothing typed is lost at 409, at a reload, when the gateway vanishes, or when an answer does."""
+"""Conflicts and losses: nothing typed is lost at a 409, a reload, or when the gateway or an answer vanishes."""
 
 from __future__ import annotations
 
 import pytest
 from playwright.async_api import Locator, Page, expect
+
 from tests.web.conftest import World
 from tests.web.fake_gateway import TRACE_ID, until
 from tests.web.seeding import ELSEWHERE, only, seed_game

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from playwright.async_api import Page, expect
+
 from tests.web.conftest import World, holds
 from tests.web.fake_gateway import until
 from tests.web.seeding import seed_game, seed_reel

@@ -1,10 +1,9 @@
-"""The whole job by hand on the real system: real footage up, a clip marked, framed, exported live, watched, downloaded, and the file probed."""
+"""The whole job by hand on the real system: footage up, clips marked, framed, exported, watched, downloaded, probed."""
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +11,22 @@ import av
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
-from tests.web.conftest import LAPTOP, Errors, holds, watch
 
 from devstack import app_build, footage, settings
-from devstack.stack import Stack
+from devstack.stack import Stack, boot
+from tests.web.conftest import LAPTOP, Errors, holds, watch
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("web-system")]
 
 EXPORT_LIMIT_MS = 90_000
+WATCH_PROGRESS = """() => {
+  window.seen = [];
+  const look = () => {
+    const bar = document.querySelector('.export progress');
+    if (bar) window.seen.push(bar.value);
+  };
+  new MutationObserver(look).observe(document.body, {subtree: true, childList: true, attributes: true});
+}"""
 
 
 @dataclass
@@ -32,35 +39,28 @@ class Real:
     footage: Path
 
 
-def boot(data: Path, lock: Path) -> Stack:
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+@pytest.fixture(scope="session")
+def stack(shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A whole system for the tests of this file."""
+    data = tmp_path_factory.mktemp("system")
+    with (shared_folder / "app.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         app_build.build(data / "logs" / "build.log")
-    stack = Stack(settings.free(data))
-    try:
-        stack.start()
-    except BaseException:
-        stack.stop()
-        raise
-    return stack
+    with boot(settings.free(data)) as running:
+        yield running
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def real(chrome: Browser, shared_folder: Path, tmp_path: Path) -> AsyncIterator[Real]:
-    """A system of this test's own, empty."""
-    # Not in a thread: the parts are told to die with the thread that started them.
-    stack = boot(tmp_path / "data", shared_folder / "dist.lock")
-    context = await chrome.new_context(viewport=LAPTOP, accept_downloads=True, locale="en-GB")  # type: ignore[arg-type]
+async def real(chrome: Browser, stack: Stack, tmp_path: Path) -> AsyncIterator[Real]:
+    """A page on the running system."""
+    context = await chrome.new_context(viewport=LAPTOP, accept_downloads=True, locale="en-GB")
     context.set_default_timeout(20_000)
     errors = Errors()
     page = await context.new_page()
     watch(page, errors)
-    try:
-        await page.goto(stack.settings.web_origin)
-        yield Real(stack, page, errors, footage.with_sound(tmp_path))
-        await context.close()
-    finally:
-        await asyncio.to_thread(stack.stop)
+    await page.goto(stack.settings.web_origin)
+    yield Real(stack, page, errors, footage.with_sound(tmp_path))
+    await context.close()
     assert errors.unexpected() == []
 
 
@@ -81,7 +81,6 @@ async def mark(page: Page, start_s: float, end_s: float, name: str) -> None:
 
 async def test_from_a_games_footage_to_a_finished_reel(real: Real, tmp_path: Path) -> None:
     page = real.page
-    await expect(page.get_by_text("Begin with the video of a game.")).to_be_visible()
     await page.get_by_label("Add a game").last.set_input_files(real.footage)
     await mark(page, 1, 3, "The leader comes by")
     await mark(page, 5, 6.5, "The chase")
@@ -91,11 +90,12 @@ async def test_from_a_games_footage_to_a_finished_reel(real: Real, tmp_path: Pat
     await page.get_by_role("button", name="Make a reel of 2 clips").click()
     await page.get_by_role("slider", name="What the reel shows").press("ArrowRight")
     await expect(page.get_by_text("Saved.")).to_be_visible()
-    await page.evaluate(
-        "window.seen = []; new MutationObserver(() => { const bar = document.querySelector('.export progress'); if (bar) window.seen.push(bar.value); })"
-        ".observe(document.body, {subtree: true, childList: true, attributes: true})"
-    )
-    await page.get_by_role("button", name="Export", exact=True).click()
+    await page.evaluate(WATCH_PROGRESS)
+    async with page.expect_response(lambda answer: answer.url.endswith("/api/exports")) as asking:
+        await page.get_by_role("button", name="Export", exact=True).click()
+    asked = await asking.value
+    # The click is the root of the trace that runs through the services.
+    assert (await asked.request.all_headers())["traceparent"].split("-")[1] == (await asked.json())["trace_id"]
     download = page.get_by_role("link", name="Download")
     await expect(download).to_be_visible(timeout=EXPORT_LIMIT_MS)
     seen = await page.evaluate("window.seen")

@@ -1,4 +1,4 @@
-"""The whole job by hand, on the fake gateway: add a game, mark while it uploads, pick a shape, export, watch, download."""
+"""The whole job by hand on the fake gateway: add a game, mark while it uploads, pick a shape, export, download."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from playwright.async_api import expect
+
 from tests.web.conftest import World, holds
 from tests.web.fake_gateway import until
 

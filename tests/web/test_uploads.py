@@ -1,4 +1,4 @@
-"""Uploads: resumed after a reload from the server's part list, through refusals and stumbles, several at once, wrong files in words."""
+"""Uploads: resumed from the server's part list, through refusals and stumbles, two at once, wrong files in words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, expect
+
 from tests.web.conftest import World, make_footage
 from tests.web.fake_gateway import until
 from tests.web.seeding import only
@@ -92,6 +93,16 @@ async def test_two_halves_make_one_game_and_are_both_sent(world: World, tmp_path
     assert len(world.gateway.product.tables["games"]) == 1
     await page.get_by_role("button", name="Video 2").click()
     await expect(page.get_by_label("Time", exact=True)).to_contain_text("/ 0:03")
+    await page.get_by_role("button", name="Clip ends here").click()
+    await page.get_by_label("Start", exact=True).fill("1")
+    await page.get_by_label("End", exact=True).fill("2")
+    await page.get_by_role("button", name="Save clip").click()
+    await page.get_by_role("button", name="Video 1").click()
+    await expect(page.get_by_label("Time", exact=True)).to_contain_text("/ 0:12")
+    await page.get_by_role(
+        "button", name="Play Clip without a name"
+    ).click()  # of the other video: shown, and played from its start
+    await expect(page.get_by_label("Time", exact=True)).to_contain_text("0:02.0 / 0:03")
 
 
 async def test_a_video_that_cannot_be_read_says_why(world: World) -> None:
@@ -99,6 +110,9 @@ async def test_a_video_that_cannot_be_read_says_why(world: World) -> None:
     page = await world.open()
     await add_game(world, page)
     await expect(page.get_by_text("There is no picture in this file.")).to_be_visible()
+    await page.get_by_role("button", name="Remove video").click()
+    await page.get_by_role("button", name="Delete", exact=True).click()
+    await expect(page.get_by_text("This game has no video yet.")).to_be_visible()
 
 
 async def test_a_file_that_this_browser_cannot_play_is_sent_all_the_same(world: World, tmp_path: Path) -> None:

@@ -95,6 +95,13 @@ test("no session: one is begun, and the call goes on", async () => {
   );
 });
 
+test("a session that ends while somebody works is said, not replaced by another user's", async () => {
+  const { client, sent } = setUp([{ status: 401, body: { type: "https://reelballers.com/problems/no_session", detail: "Your session has ended." } }]);
+  client.hasRead(7);
+  await assert.rejects(client.call("GET /api/library", {}), /session has ended/);
+  assert.equal(sent.length, 1);
+});
+
 test("the base moves by what was read and by what the gateway says of own writes, never by a glimpse", async () => {
   const { client, sent } = setUp([
     { body: { id: "e" }, headers: versions(9) },

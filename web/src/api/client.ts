@@ -112,7 +112,8 @@ export class Client {
       const problem = await readProblem(answer, request.traceId);
       if ((answer.status === 503 || answer.status === 429) && ++busy < MAX_BUSY) {
         await this.deps.sleep(waitMs(answer, busy), options.signal);
-      } else if (answer.status === 401 && problem.reason === "no_session" && !signedIn) {
+      } else if (answer.status === 401 && problem.reason === "no_session" && !signedIn && this.head === 0) {
+        // A first visit. Later it would be another user: what is on the screen is not theirs, so the problem is said instead.
         signedIn = true;
         await this.call("POST /api/session", { signal: options.signal } as Options<"POST /api/session">);
       } else {

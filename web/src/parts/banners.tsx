@@ -7,6 +7,7 @@ export function Banners() {
   return (
     <div class="banners">
       <ConnectionBanner />
+      <StaleBanner />
       {notices.conflict.value && <ConflictBanner conflict={notices.conflict.value} />}
       <div role="alert">
         {notices.list.value
@@ -64,6 +65,22 @@ function ConnectionBanner() {
           </button>
         </div>
       )}
+    </div>
+  );
+}
+
+/** Reading afresh did not work: what is shown may be old. */
+function StaleBanner() {
+  const problem = library.problem.value;
+  if (!problem || !library.loaded.value) return null;
+  return (
+    <div class="banner waiting" role="status">
+      <p>
+        <strong>What you see may not be the latest.</strong> {problem.message} <Reference traceId={problem.traceId} />
+      </p>
+      <button type="button" onClick={() => void library.refresh()}>
+        Try again
+      </button>
     </div>
   );
 }

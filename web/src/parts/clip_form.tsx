@@ -73,9 +73,9 @@ export function ClipForm(props: ClipFormProps) {
 function TimeField(props: { label: string; value: number; onChange: (ms: number) => void; take: (() => void) | null }) {
   const id = useId();
   const typed = useSignal<string | null>(null);
-  const commit = (): void => {
-    const ms = typed.value === null ? null : parseClock(typed.value);
-    typed.value = null;
+  const type = (text: string): void => {
+    typed.value = text;
+    const ms = parseClock(text);
     if (ms !== null && ms !== props.value) props.onChange(ms);
   };
   return (
@@ -89,8 +89,8 @@ function TimeField(props: { label: string; value: number; onChange: (ms: number)
           inputMode="decimal"
           autoComplete="off"
           value={typed.value ?? clock(props.value)}
-          onInput={(event) => (typed.value = event.currentTarget.value)}
-          onChange={commit}
+          onInput={(event) => type(event.currentTarget.value)}
+          onBlur={() => (typed.value = null)}
         />
         {props.take && (
           <button type="button" class="quiet" aria-label={`${props.label} now: the player’s time`} onClick={props.take}>

@@ -1,5 +1,5 @@
 // The clips of one game: play, edit, delete, and tick those that the reel is made of.
-import { useSignal } from "@preact/signals";
+import { type ReadonlySignal, useComputed, useSignal } from "@preact/signals";
 import type { Clip, Game } from "../api/schema";
 import { clock, span } from "../format";
 import type { PlayerControl } from "../player/control";
@@ -13,13 +13,14 @@ export interface ClipListProps {
   clips: readonly Clip[];
   control: PlayerControl;
   shownVideo: string;
-  picked: ReadonlySet<string>;
+  /** Ids of the clips that are left out of the reel. */
+  left: ReadonlySignal<ReadonlySet<string>>;
   onPick: (ids: readonly string[], picked: boolean) => void;
   onPlay: (clip: Clip) => void;
 }
 
 export function ClipList(props: ClipListProps) {
-  const { clips, picked } = props;
+  const { clips } = props;
   if (clips.length === 0) {
     return (
       <div class="empty">
@@ -32,22 +33,9 @@ export function ClipList(props: ClipListProps) {
       </div>
     );
   }
-  const all = clips.every((clip) => picked.has(clip.id));
   return (
     <>
-      <label class="check">
-        <input
-          type="checkbox"
-          checked={all}
-          onChange={() =>
-            props.onPick(
-              clips.map((clip) => clip.id),
-              !all,
-            )
-          }
-        />
-        All clips
-      </label>
+      <AllClips {...props} />
       <ul class="plain clips">
         {clips.map((clip) => (
           <ClipRow key={clip.id} {...props} clip={clip} />
@@ -57,9 +45,21 @@ export function ClipList(props: ClipListProps) {
   );
 }
 
+function AllClips(props: ClipListProps) {
+  const ids = props.clips.map((clip) => clip.id);
+  const all = ids.every((id) => !props.left.value.has(id));
+  return (
+    <label class="check">
+      <input type="checkbox" checked={all} onChange={() => props.onPick(ids, !all)} />
+      All clips
+    </label>
+  );
+}
+
 function ClipRow(props: ClipListProps & { clip: Clip }) {
   const { clip, game } = props;
   const asking = useSignal(false);
+  const picked = useComputed(() => !props.left.value.has(clip.id)); // so that a tick redraws one row, not all
   const draftName = clipDraft(clip.id);
   const draft = drafts.of<ClipFields>(draftName).value;
   const title = clip.name || "Clip without a name";
@@ -74,7 +74,7 @@ function ClipRow(props: ClipListProps & { clip: Clip }) {
   return (
     <li class="clip">
       <label class="check">
-        <input type="checkbox" checked={props.picked.has(clip.id)} aria-label={`Use “${title}” in the reel`} onChange={(event) => props.onPick([clip.id], event.currentTarget.checked)} />
+        <input type="checkbox" checked={picked.value} aria-label={`Use “${title}” in the reel`} onChange={(event) => props.onPick([clip.id], event.currentTarget.checked)} />
       </label>
       <button type="button" class="quiet grow clip-play" onClick={() => props.onPlay(clip)}>
         <span class="clip-name">

@@ -1,5 +1,6 @@
 // The player: native <video>, a timeline with the clips on it, buttons, and the keys.
-import { useEffect, useRef } from "preact/hooks";
+import type { ReadonlySignal } from "@preact/signals";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import type { Clip } from "../api/schema";
 import { clock } from "../format";
 import type { PlayerControl } from "../player/control";
@@ -14,14 +15,16 @@ export interface PlayerProps {
   fps: number;
   title: string;
   clips: readonly Clip[];
-  marked: { start_ms: number; end_ms: number } | null;
+  /** The range of the clip in hand. */
+  marked: ReadonlySignal<{ start_ms: number; end_ms: number } | null>;
   onMark: (edge: "start" | "end") => void;
 }
 
 export function Player(props: PlayerProps) {
   const { control, src, fps } = props;
   const element = useRef<HTMLVideoElement>(null);
-  useEffect(() => {
+  // Before the next paint, so that a range asked for together with another video finds that video.
+  useLayoutEffect(() => {
     control.reset();
     return control.attach(element.current!);
   }, [control, src]);
@@ -64,26 +67,53 @@ export function Player(props: PlayerProps) {
 }
 
 function Timeline(props: Pick<PlayerProps, "control" | "clips" | "marked">) {
-  const { control } = props;
-  const length = control.durationMs.value || 1;
-  const place = (range: { start_ms: number; end_ms: number }) => ({ left: `${(100 * range.start_ms) / length}%`, width: `${(100 * (range.end_ms - range.start_ms)) / length}%` });
   return (
     <div class="timeline">
-      <div class="marks" aria-hidden="true">
-        {control.durationMs.value > 0 && props.clips.map((clip) => <i key={clip.id} style={place(clip)} />)}
-        {control.durationMs.value > 0 && props.marked && <i class="marked" style={place(props.marked)} />}
-      </div>
-      <input
-        type="range"
-        min={0}
-        max={length}
-        step={100}
-        value={control.timeMs.value}
-        aria-label="Position"
-        aria-valuetext={`${clock(control.timeMs.value, false)} of ${clock(length, false)}`}
-        onInput={(event) => control.seek(event.currentTarget.valueAsNumber)}
-      />
+      <Marks {...props} />
+      <Position control={props.control} />
     </div>
+  );
+}
+
+// Apart from the position, which changes with every frame.
+function Marks(props: Pick<PlayerProps, "control" | "clips" | "marked">) {
+  const length = props.control.durationMs.value;
+  const marked = props.marked.value;
+  const place = (range: { start_ms: number; end_ms: number }) => ({ left: `${(100 * range.start_ms) / length}%`, width: `${(100 * (range.end_ms - range.start_ms)) / length}%` });
+  if (length === 0) return null;
+  return (
+    <div class="marks" aria-hidden="true">
+      {props.clips.map((clip) => (
+        <i key={clip.id} style={place(clip)} />
+      ))}
+      {marked && <i class="marked" style={place(marked)} />}
+    </div>
+  );
+}
+
+function Position(props: { control: PlayerControl }) {
+  const { control } = props;
+  const length = control.durationMs.value || 1;
+  return (
+    <input
+      type="range"
+      min={0}
+      max={length}
+      step={100}
+      value={control.timeMs.value}
+      aria-label="Position"
+      aria-valuetext={`${clock(control.timeMs.value, false)} of ${clock(length, false)}`}
+      onInput={(event) => control.seek(event.currentTarget.valueAsNumber)}
+    />
+  );
+}
+
+function Clock(props: { control: PlayerControl }) {
+  const { control } = props;
+  return (
+    <output class="clock" aria-label="Time">
+      {clock(control.timeMs.value)} <span class="hint">/ {clock(control.durationMs.value, false)}</span>
+    </output>
   );
 }
 
@@ -100,9 +130,7 @@ function Transport(props: Pick<PlayerProps, "control" | "fps" | "onMark">) {
         </button>
         <IconButton label="Forward 5 s" keys="L" act={() => control.nudge(JUMP_MS)} text="5 s »" />
       </div>
-      <output class="clock" aria-label="Time">
-        {clock(control.timeMs.value)} <span class="hint">/ {clock(control.durationMs.value, false)}</span>
-      </output>
+      <Clock control={control} />
       <div class="row fine">
         <IconButton label="One frame back" keys="," act={() => control.step(-1, fps)} text="‹ frame" />
         <IconButton label="One frame on" keys="." act={() => control.step(1, fps)} text="frame ›" />

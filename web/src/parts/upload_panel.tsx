@@ -2,9 +2,10 @@
 import { useSignal } from "@preact/signals";
 import type { Video } from "../api/schema";
 import { size, span } from "../format";
+import { removeVideo } from "../state/deeds";
 import { notices, uploads } from "../wiring";
 import { Reference } from "./banners";
-import { ChooseVideos } from "./fields";
+import { ChooseVideos, Twice } from "./fields";
 
 export function UploadPanel(props: { video: Video }) {
   const { video } = props;
@@ -17,6 +18,7 @@ export function UploadPanel(props: { video: Video }) {
         <p class="wrong">
           <strong>“{video.file_name}” cannot be used.</strong> {video.reject_reason}
         </p>
+        <Remove video={video} />
       </div>
     );
   }
@@ -31,7 +33,10 @@ export function UploadPanel(props: { video: Video }) {
         <p>
           <strong>The upload of “{video.file_name}” was interrupted.</strong> Choose the same file again and it goes on where it stopped.
         </p>
-        <ChooseVideos label={busy.value ? "Checking the file…" : "Choose the file again"} primary disabled={busy.value} onFiles={(files) => void resume(files)} />
+        <div class="row">
+          <ChooseVideos label={busy.value ? "Checking the file…" : "Choose the file again"} primary disabled={busy.value} onFiles={(files) => void resume(files)} />
+          <Remove video={video} />
+        </div>
       </div>
     );
   }
@@ -41,10 +46,12 @@ export function UploadPanel(props: { video: Video }) {
     <div class="card upload">
       <div class="spread">
         <strong>{words(state, Math.floor((100 * bytes) / sizeBytes))}</strong>
-        {state === "failed" && (
+        {state === "failed" ? (
           <button type="button" class="primary" onClick={() => uploads.retry(video)}>
             Try again
           </button>
+        ) : (
+          <Remove video={video} />
         )}
       </div>
       {problem ? (
@@ -62,6 +69,11 @@ export function UploadPanel(props: { video: Video }) {
       )}
     </div>
   );
+}
+
+function Remove(props: { video: Video }) {
+  const asking = useSignal(false);
+  return <Twice label="Remove video" sure="Remove it, with its clips?" asking={asking.value} onAsk={(is) => (asking.value = is)} onYes={() => void removeVideo(props.video)} />;
 }
 
 function words(state: "sending" | "waiting" | "finishing" | "failed", done: number): string {

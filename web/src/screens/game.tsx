@@ -1,5 +1,5 @@
 // One game: watch it, mark clips, pick the good ones and make a reel of them.
-import { useComputed, useSignal } from "@preact/signals";
+import { type ReadonlySignal, useComputed, useSignal } from "@preact/signals";
 import { useCallback, useEffect, useMemo } from "preact/hooks";
 import type { Clip, Game, Video } from "../api/schema";
 import { type Aspect, AspectChoice, ChooseVideos, Twice } from "../parts/fields";
@@ -42,18 +42,19 @@ function OpenGame(props: { game: Game }) {
   const videos = useMemo(() => [...game.videos].sort((a, b) => a.position - b.position), [game.videos]);
   const shown = useSignal(videos[0]?.id ?? "");
   const left = useSignal<ReadonlySet<string>>(new Set());
-  const clips = useComputed(() => inOrder(library.clips.value.filter((clip) => clip.game_id === game.id), videos));
+  const clips = useComputed(() => inOrder(game.id));
   const video = videos.find((other) => other.id === shown.value) ?? videos[0];
-  const draftName = newClipDraft(game.id);
-  const draft = drafts.of<ClipFields>(draftName).value;
+  const shownVideo = video?.id ?? "";
   const mark = useMark(game.id, video, control, clips.value);
-  const picked = new Set(clips.value.filter((clip) => !left.value.has(clip.id)).map((clip) => clip.id));
-  const pick = (ids: readonly string[], on: boolean): void => {
-    const next = new Set(left.value);
-    for (const id of ids) if (on) next.delete(id);
+  const pick = useCallback((ids: readonly string[], on: boolean): void => {
+    const next = new Set(left.peek());
+    for (const id of ids) {
+      if (on) next.delete(id);
       else next.add(id);
+    }
     left.value = next;
-  };
+  }, []);
+  const add = (files: File[]): void => void uploads.add(game.id, files).catch((error: unknown) => notices.show(error));
   const playClip = (clip: Clip): void => {
     shown.value = clip.video_id;
     // The other video's element is there after the next paint.
@@ -64,26 +65,34 @@ function OpenGame(props: { game: Game }) {
       <GameHead game={game} />
       <div class="columns">
         <div class="main-column">
-          {videos.length > 1 && <VideoTabs videos={videos} shown={video?.id ?? ""} onShow={(id) => (shown.value = id)} />}
+          {videos.length > 1 && <VideoTabs videos={videos} shown={shownVideo} onShow={(id) => (shown.value = id)} />}
           {video ? (
-            <Footage key={video.id} video={video} control={control} clips={clips.value.filter((clip) => clip.video_id === video.id)} marked={draft?.now.video_id === video.id ? draft.now : null} onMark={mark} />
+            <Footage key={video.id} video={video} control={control} clips={clips.value.filter((clip) => clip.video_id === video.id)} onMark={mark} />
           ) : (
-            <NoVideo game={game} />
+            <div class="card empty">
+              <p>
+                <strong>This game has no video yet.</strong>
+              </p>
+              <ChooseVideos label="Choose videos" many primary onFiles={add} />
+            </div>
           )}
           {videos.map((other) => (
             <UploadPanel key={other.id} video={other} />
           ))}
+          {video && (
+            <div class="row">
+              <ChooseVideos label="Add another video" many onFiles={add} />
+              <p class="hint">The second half, or another camera.</p>
+            </div>
+          )}
         </div>
         <div class="side-column">
-          {draft && <ClipForm title="New clip" name={draftName} draft={draft} control={control} atHand={draft.now.video_id === video?.id} save={() => saveNew(game.id, draftName)} />}
-          {orphans(new Set(videos.map((other) => other.id))).map((name) => (
-            <Orphan key={name} game={game} name={name} control={control} shownVideo={video?.id ?? ""} />
-          ))}
+          <Unsaved game={game} control={control} shownVideo={shownVideo} />
           <section aria-label="Clips">
             <h2>{clips.value.length > 0 ? count(clips.value.length, "clip") : "Clips"}</h2>
-            <ClipList game={game} clips={clips.value} control={control} shownVideo={video?.id ?? ""} picked={picked} onPick={pick} onPlay={playClip} />
+            <ClipList game={game} clips={clips.value} control={control} shownVideo={shownVideo} left={left} onPick={pick} onPlay={playClip} />
           </section>
-          {clips.value.length > 0 && <MakeReel game={game} clips={clips.value.filter((clip) => picked.has(clip.id))} />}
+          {clips.value.length > 0 && <MakeReel game={game} clips={clips} left={left} />}
           <GameExports game={game} />
         </div>
       </div>
@@ -91,19 +100,21 @@ function OpenGame(props: { game: Game }) {
   );
 }
 
-function Orphan(props: { game: Game; name: string; control: PlayerControl; shownVideo: string }) {
-  const draft = drafts.of<ClipFields>(props.name).value;
-  if (!draft) return null;
+/** The new clip, and clips that were deleted elsewhere while they were being edited here. A component of its own: it changes with every letter. */
+function Unsaved(props: { game: Game; control: PlayerControl; shownVideo: string }) {
+  const { game, control, shownVideo } = props;
+  const fresh = newClipDraft(game.id);
+  const form = (name: string, title: string, saveLabel: string) => {
+    const draft = drafts.of<ClipFields>(name).value;
+    if (!draft) return null;
+    const atHand = draft.now.video_id === shownVideo;
+    return <ClipForm key={name} title={title} name={name} draft={draft} control={control} atHand={atHand} save={() => saveNew(game.id, name)} saveLabel={saveLabel} />;
+  };
   return (
-    <ClipForm
-      title="This clip was deleted elsewhere"
-      name={props.name}
-      draft={draft}
-      control={props.control}
-      atHand={draft.now.video_id === props.shownVideo}
-      save={() => saveNew(props.game.id, props.name)}
-      saveLabel="Save as a new clip"
-    />
+    <>
+      {form(fresh, "New clip", "Save clip")}
+      {orphans(new Set(game.videos.map((video) => video.id))).map((name) => form(name, "This clip was deleted elsewhere", "Save as a new clip"))}
+    </>
   );
 }
 
@@ -113,9 +124,9 @@ async function saveNew(gameId: string, draftName: string): Promise<boolean> {
   return saved;
 }
 
-function inOrder(clips: readonly Clip[], videos: readonly Video[]): Clip[] {
-  const position = new Map(videos.map((video, index) => [video.id, index]));
-  return [...clips].sort((a, b) => (position.get(a.video_id) ?? 0) - (position.get(b.video_id) ?? 0) || a.start_ms - b.start_ms);
+function inOrder(gameId: string): Clip[] {
+  const position = (clip: Clip): number => library.videos.value.get(clip.video_id)?.position ?? 0;
+  return library.clips.value.filter((clip) => clip.game_id === gameId).sort((a, b) => position(a) - position(b) || a.start_ms - b.start_ms);
 }
 
 /** I and O: set an end of the clip in hand (the one being edited, else the new one), or begin a new one. */
@@ -140,8 +151,12 @@ function useMark(gameId: string, video: Video | undefined, control: PlayerContro
   );
 }
 
-function Footage(props: { video: Video; control: PlayerControl; clips: readonly Clip[]; marked: ClipFields | null; onMark: (edge: "start" | "end") => void }) {
+function Footage(props: { video: Video; control: PlayerControl; clips: readonly Clip[]; onMark: (edge: "start" | "end") => void }) {
   const { video } = props;
+  const marked = useComputed(() => {
+    const range = drafts.of<ClipFields>(newClipDraft(video.game_id)).value?.now;
+    return range?.video_id === video.id ? range : null;
+  });
   const src = uploads.local.value[video.id] ?? (video.state === "ready" ? client.address(`/api/videos/${video.id}/file`) : "");
   if (src === "") {
     return (
@@ -150,19 +165,7 @@ function Footage(props: { video: Video; control: PlayerControl; clips: readonly 
       </div>
     );
   }
-  return <Player control={props.control} src={src} fps={video.fps ?? FPS} title={video.file_name} clips={props.clips} marked={props.marked} onMark={props.onMark} />;
-}
-
-function NoVideo(props: { game: Game }) {
-  const add = (files: File[]): void => void uploads.add(props.game.id, files).catch((error: unknown) => notices.show(error));
-  return (
-    <div class="card empty">
-      <p>
-        <strong>This game has no video yet.</strong>
-      </p>
-      <ChooseVideos label="Choose videos" many primary onFiles={add} />
-    </div>
-  );
+  return <Player control={props.control} src={src} fps={video.fps ?? FPS} title={video.file_name} clips={props.clips} marked={marked} onMark={props.onMark} />;
 }
 
 function VideoTabs(props: { videos: readonly Video[]; shown: string; onShow: (id: string) => void }) {
@@ -235,8 +238,9 @@ function GameHead(props: { game: Game }) {
   );
 }
 
-function MakeReel(props: { game: Game; clips: readonly Clip[] }) {
-  const { game, clips } = props;
+function MakeReel(props: { game: Game; clips: ReadonlySignal<readonly Clip[]>; left: ReadonlySignal<ReadonlySet<string>> }) {
+  const { game } = props;
+  const clips = props.clips.value.filter((clip) => !props.left.value.has(clip.id));
   const aspect = useSignal<Aspect>("9:16");
   const name = useSignal(`${game.name}: highlights`.slice(0, 200));
   const busy = useSignal("");

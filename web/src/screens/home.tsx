@@ -32,15 +32,14 @@ export function HomeScreen() {
         </div>
         <ChooseVideos label={busy.value ? "Opening…" : "Add a game"} many primary disabled={busy.value} onFiles={(files) => void add(files)} />
       </div>
-      {games.length === 0 ? (
-        <FirstSteps />
-      ) : (
+      {games.length > 0 && (
         <ul class="plain cards">
           {games.map((game) => (
             <GameCard key={game.id} game={game} />
           ))}
         </ul>
       )}
+      {games.length <= 1 && reels.length === 0 && <FirstSteps none={games.length === 0} />}
       <h2>Your reels</h2>
       {reels.length === 0 ? (
         <p class="hint">None yet. Open a game, mark a few clips, and make a reel of them.</p>
@@ -55,11 +54,11 @@ export function HomeScreen() {
   );
 }
 
-function FirstSteps() {
+function FirstSteps(props: { none: boolean }) {
   return (
     <div class="card empty">
       <p>
-        <strong>Begin with the video of a game.</strong>
+        <strong>{props.none ? "Begin with the video of a game." : "How it works"}</strong>
       </p>
       <ol>
         <li>Add a game: choose its video, or both halves at once.</li>

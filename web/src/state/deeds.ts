@@ -1,6 +1,6 @@
 // What the user can do, each as one call and its effect on what is shown. Conflicts become the banner, problems a notice; neither loses input.
 import { asProblem } from "../api/problem";
-import type { Clip, Export, Framing, Game, Reel } from "../api/schema";
+import type { Clip, Export, Framing, Game, Reel, Video } from "../api/schema";
 import { client, drafts, library, notices, uploads } from "../wiring";
 import { changes, type Draft, type Fields } from "./drafts";
 
@@ -136,6 +136,14 @@ export function deleteGame(game: Game): Promise<boolean> {
     for (const video of game.videos) uploads.stop(video.id);
     await client.call("DELETE /api/games/{game_id}", { path: { game_id: game.id } });
     library.drop("games", game.id);
+  });
+}
+
+export function removeVideo(video: Video): Promise<boolean> {
+  return does(async () => {
+    uploads.stop(video.id);
+    await client.call("DELETE /api/videos/{video_id}", { path: { video_id: video.id } });
+    library.dropVideo(video);
   });
 }
 

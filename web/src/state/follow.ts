@@ -75,9 +75,16 @@ export class Follower {
       this.socket = null;
       this.live.value = false;
       clearTimeout(this.silence);
-      this.retry = setTimeout(() => this.connect(), this.retryMs);
+      this.retry = setTimeout(() => void this.again(), this.retryMs);
       this.retryMs = Math.min(30_000, this.retryMs * 2);
     };
+  }
+
+  /** Without a socket, asking is the only way to know: whether the gateway is there, and whether there is something new. */
+  private async again(): Promise<void> {
+    if (document.hidden) return;
+    await this.library.refresh();
+    this.connect();
   }
 
   private heard(): void {

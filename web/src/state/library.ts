@@ -77,6 +77,12 @@ export class LibraryStore {
     this.catchUp();
   }
 
+  dropVideo(video: Video): void {
+    this.games.value = this.games.value.map((game) => (game.id === video.game_id ? { ...game, videos: game.videos.filter((other) => other.id !== video.id) } : game));
+    this.clips.value = this.clips.value.filter((clip) => clip.video_id !== video.id);
+    this.catchUp();
+  }
+
   drop(table: Table, id: string): void {
     (this[table] as { value: readonly Row[] }).value = (this[table].value as readonly Row[]).filter((row) => row.id !== id);
     if (table === "games") this.clips.value = this.clips.value.filter((clip) => clip.game_id !== id);
