@@ -10,15 +10,15 @@ import apsw
 
 from chassis import process, rpc_server
 from chassis.process import Life
-from dbsync import ledger
 from dbsync.cache_folder import CacheFolder
 from dbsync.clock import SystemClock
 from dbsync.config import Config, read
 from dbsync.database import Pools
 from dbsync.databases import Databases
 from dbsync.gate import GateVfs
-from dbsync.ledger import S3Store
+from dbsync.ledger import S3Store, Wire
 from dbsync.rpc import SERVICE, DbSync, authorizer
+from dbsync.sqlguard import prepare_process
 from reel.dbsync.v1 import dbsync_pb2_grpc
 
 
@@ -36,9 +36,9 @@ async def serve(config: Config, life: Life) -> None:
         readers=ThreadPoolExecutor(config.reader_threads, "reader"),
         fetchers=ThreadPoolExecutor(config.fetcher_threads, "fetcher"),
     )
-    client = await asyncio.to_thread(
-        ledger.connect,
+    wire = Wire(
         endpoint_url=config.bucket.endpoint_url,
+        bucket=config.bucket.name,
         access_key_id=config.bucket.access_key_id.reveal(),
         secret_access_key=config.bucket.secret_access_key.reveal(),
         attempt_s=config.patience.attempt_s,
@@ -46,7 +46,7 @@ async def serve(config: Config, life: Life) -> None:
     )
     clock = SystemClock()
     databases = Databases(
-        S3Store(client, config.bucket.name, pools.fetchers),
+        S3Store(wire, pools.fetchers),
         clock,
         GateVfs(),
         cache.copies,
@@ -65,4 +65,5 @@ async def serve(config: Config, life: Life) -> None:
 
 
 if __name__ == "__main__":
+    prepare_process()
     sys.exit(process.run("dbsync", read, serve))

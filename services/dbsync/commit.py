@@ -7,8 +7,10 @@
    copy asks the log before it does anything else (test_commit.py::test_unknown_is_suspect).
 4. A refusal, and a commit that changed nothing, are answered only when the copy was the head after the request came
    (test_commit.py::test_a_refusal_is_confirmed).
-5. What a member of a group changed is answered together with the group's slot; its refusal is its own
-   (test_commit.py::test_a_group_shares_a_slot).
+5. What a member of a group changed, and what was refused because of it, is answered together with the group's slot
+   (test_commit.py::test_a_group_shares_a_slot, ::test_a_group_in_doubt_is_in_doubt_together).
+6. A commit that SQLite itself refuses was not tried, and is never answered as done
+   (test_commit.py::test_a_full_disk_is_no_success).
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ from dbsync.conflicts import Earlier
 from dbsync.gate import Refused
 from dbsync.history import FETCH_AT_ONCE, History
 from dbsync.log_format import Entry
-from dbsync.pages import Delta
+from dbsync.pages import Delta, Step
 from dbsync.replica import NotNext, Replica
 from dbsync.requests import CommitRequest, CommitResult
 from dbsync.slots import Clock, Damaged, Slots, StoreUnavailable, Verdict
-from dbsync.sqlguard import Limits, TransactionLost
+from dbsync.sqlguard import Broken, Limits, TransactionLost
 from dbsync.transaction import Answer, Member, Transaction
 
 log = logging.getLogger(__name__)
@@ -151,8 +153,8 @@ class Committer:
         transaction.close()
         sealed: list[Entry] = []
 
-        def seal(delta: Delta) -> bool:
-            entry = transaction.entry(delta)
+        def seal(delta: Delta, step: Step) -> bool:
+            entry = transaction.entry(delta, step)
             sealed.append(entry)
             body = log_format.encode(entry)
             began = self._clock.now_s()
@@ -162,7 +164,9 @@ class Committer:
 
         try:
             self.replica.commit(seal)
-        except Refused:
+        except Refused as error:
+            if made.verdict is None:
+                raise Broken("SQLite refused the commit before the log was asked") from error
             return made
         self.replica.advanced(transaction.version, transaction.schema_version)
         self._history.add(sealed[-1])

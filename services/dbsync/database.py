@@ -162,7 +162,13 @@ class Database:
                 replica = await self._caught_up(arrived_s, spent)
             if replica.version < min_version:
                 raise invalid("invalid_argument", f"Version {min_version} is newer than the newest, {replica.version}.")
-            return await self._run(replica, read, spent)
+            try:
+                return await self._run(replica, read, spent)
+            except Fault as fault:
+                if fault.reason != "schema_mismatch" or self._confirmed_s >= arrived_s:
+                    raise
+            # Another process may have migrated since: a refusal is only given by the head.
+            return await self._run(await self._caught_up(arrived_s, spent), read, spent)
         if self._confirmed_s >= arrived_s:
             return await self._run(replica, read, spent)
         deadline_s = arrived_s + deadlines.remaining_s(self._bounds.catch_up_s)

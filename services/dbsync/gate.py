@@ -100,6 +100,10 @@ class Gate:
                 self._first = offset
             self._end = max(self._end, offset + size)
 
+    def cut(self, size: int) -> None:
+        """The WAL is cut to that size: what was beyond is in the file, or was refused."""
+        self._places = {number: place for number, place in self._places.items() if place < size}
+
     def sync(self, file: GateFile) -> None:
         """SQLite wants the WAL durable. With the frames of a whole transaction there, the seal decides."""
         first = self._first
@@ -132,6 +136,10 @@ class GateFile(apsw.VFSFile):
 
     def xSync(self, flags: int) -> None:
         self._gate.sync(self)
+
+    def xTruncate(self, newsize: int) -> None:
+        self._gate.cut(newsize)
+        super().xTruncate(newsize)
 
     def read_back(self, offset: int, size: int) -> bytes:
         """What SQLite wrote there."""

@@ -9,7 +9,7 @@ from dbsync import conflicts
 from dbsync.conflicts import Earlier
 from dbsync.log_format import Entry
 
-KEPT_ROWS = 2000
+KEPT_ROWS = 600  # some 150 KB
 FETCH_AT_ONCE = 32
 
 
@@ -31,12 +31,18 @@ class History:
 
     def since(self, base: int, head: int, fetch: Callable[[range], Sequence[Entry]]) -> list[Earlier]:
         """What the versions in (base, head] touched, oldest first; `fetch` reads entries that are not kept."""
-        first = self._kept[0][0] if self._kept else head + 1
+        kept: list[Earlier] = []
+        first = head + 1
+        for version, touched, _ in reversed(self._kept):
+            if version <= base:
+                first = base + 1
+                break
+            if version <= head:
+                first = version
+                kept.extend(reversed(touched))
         found: list[Earlier] = []
-        for start in range(base + 1, min(first, head + 1), FETCH_AT_ONCE):
-            for entry in fetch(range(start, min(start + FETCH_AT_ONCE, first, head + 1))):
+        for start in range(base + 1, first, FETCH_AT_ONCE):
+            for entry in fetch(range(start, min(start + FETCH_AT_ONCE, first))):
                 found.extend(conflicts.earlier(entry.version, sub) for sub in entry.subs)
-        for version, touched, _ in self._kept:
-            if base < version <= head:
-                found.extend(touched)
-        return found
+        kept.reverse()
+        return found + kept

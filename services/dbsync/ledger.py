@@ -1,22 +1,29 @@
-"""The log's object store over S3: the only module of dbsync that speaks boto3.
+"""The log's object store over S3: the only module of dbsync that speaks botocore.
 
-boto3's own retries are off: a conditional PUT that is sent again by a layer below would be answered "it exists" by
-its own first try, and only the layer above can tell. What is no clear answer is Undecided.
+Requests are signed and sent by botocore's lower half: its clients would take 20 MB and a millisecond a request, and
+would send a conditional PUT again on their own, whose first try answers "it exists" to the second; only the layer
+above can tell the two apart. What is no clear answer is Undecided, a body of the wrong length too.
 """
 
 from __future__ import annotations
 
 import hashlib
+import html
 import logging
+import re
+import socket
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
-import boto3
-from botocore.config import Config as BotoConfig
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.exceptions import BotoCoreError
+from botocore.httpsession import URLLib3Session
 
 from chassis import tracing
 from dbsync.slots import LIST_PAGE, Blob, Hopeless, Undecided
@@ -25,148 +32,164 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_MISSING = {"404", "NoSuchKey", "NotFound"}
-_EXISTS = {"412", "PreconditionFailed"}
+CONNECT_S = 3.0
+REGION = "auto"
+_METADATA = "x-amz-meta-"
+# Without NODELAY a PUT's body waits 40 ms for the acknowledgement of its headers.
+_SOCKET_OPTIONS = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 # 409: another conditional write to the key is under way, and either may win.
 _UNCLEAR_STATUS = {408, 409, 425, 429}
 _PASSING = {"RequestTimeTooSkewed", "RequestTimeout"}  # a machine's clock is wrong for a moment after a suspend
+_KEY, _CODE = re.compile(rb"<Key>([^<]*)</Key>"), re.compile(rb"<Code>([^<]*)</Code>")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the store said: a status that is an answer, headers by lower-case name, the whole body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Wire:
+    """Signed requests to one bucket, each sent once. Made for threads."""
+
+    def __init__(
+        self,
+        *,
+        endpoint_url: str,
+        bucket: str,
+        access_key_id: str,
+        secret_access_key: str,
+        attempt_s: float,
+        connections: int,
+    ) -> None:
+        """`attempt_s` is how long the store may be silent."""
+        self._base = f"{endpoint_url.rstrip('/')}/{bucket}"
+        self._signer = S3SigV4Auth(Credentials(access_key_id, secret_access_key), "s3", REGION)
+        self._session = URLLib3Session(
+            timeout=(min(attempt_s, CONNECT_S), attempt_s),  # type: ignore[arg-type]  # (connect, read) is taken too
+            max_pool_connections=connections,
+            socket_options=_SOCKET_OPTIONS,  # type: ignore[arg-type]  # setsockopt's arguments
+        )
+
+    def ask(
+        self,
+        method: str,
+        key: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> Answer:
+        """The answer: 2xx, 404 or 412. Undecided for everything else, Hopeless when it will stay so."""
+        url = f"{self._base}/{key}" if key else self._base
+        request = AWSRequest(method=method, url=url, params=dict(query or {}), headers=dict(headers or {}), data=body)
+        try:
+            self._signer.add_auth(request)
+            answer = self._session.send(request.prepare())
+            found = Answer(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, answer.content)
+        except (BotoCoreError, OSError) as error:
+            raise Undecided(f"{type(error).__name__}: {error}") from error
+        return _answered(method, found)
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self._session.close()
+
+
+def _answered(method: str, found: Answer) -> Answer:
+    expected = found.headers.get("content-length")
+    if method != "HEAD" and expected is not None and expected != str(len(found.body)):
+        raise Undecided(f"{len(found.body)} of {expected} bytes came")
+    if 200 <= found.status < 300 or found.status == 412:
+        return found
+    match = _CODE.search(found.body)
+    code = match[1].decode(errors="replace") if match else ""
+    if found.status == 404 and code in ("", "NoSuchKey"):
+        return found
+    if found.status >= 500 or found.status in _UNCLEAR_STATUS or found.status < 400 or code in _PASSING:
+        raise Undecided(f"{found.status} {code}")
+    log.error("the store refuses us: %s %s", found.status, code, extra={"status": found.status, "code": code})
+    raise Hopeless(f"{found.status} {code}")
 
 
 class S3Store:
-    """A bucket. Methods block; made for threads. `fetchers` run what is read beside each other."""
+    """A bucket, as `dbsync.slots.Store`. Methods block; `fetchers` run what is read beside each other."""
 
-    def __init__(self, client: Any, bucket: str, fetchers: ThreadPoolExecutor) -> None:
-        self._client = client
-        self._bucket = bucket
+    def __init__(self, wire: Wire, fetchers: ThreadPoolExecutor) -> None:
+        self._wire = wire
         self._fetchers = fetchers
 
     def create(self, key: str, body: bytes, timeout_s: float) -> bool:
         """Puts the object if there is none."""
-        with tracing.span("store PUT", kind="client", attributes={"key": key, "size_bytes": len(body)}):
-            return self._put(key, body, {}, {"IfNoneMatch": "*"})
+        return self._put(key, body, {"If-None-Match": "*"})
 
     def replace(
         self, key: str, body: bytes, metadata: Mapping[str, str], expected: str | None, timeout_s: float
     ) -> bool:
         """Puts the object if its ETag is still `expected` (None: if there is none)."""
-        condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
-        with tracing.span("store PUT", kind="client", attributes={"key": key, "size_bytes": len(body)}):
-            return self._put(key, body, metadata, condition)
+        condition = {"If-None-Match": "*"} if expected is None else {"If-Match": expected}
+        return self._put(key, body, {**condition, **{f"{_METADATA}{name}": value for name, value in metadata.items()}})
 
     def get(self, key: str, timeout_s: float) -> Blob | None:
         """The object, or None."""
         with tracing.span("store GET", kind="client", attributes={"key": key}) as span:
-            found = _decided(lambda: self._get(key))
+            found = _blob(self._wire.ask("GET", key))
             span.set("found", found is not None)
             return found
 
     def head(self, key: str, timeout_s: float) -> Blob | None:
         """The object without its body, or None."""
         with tracing.span("store HEAD", kind="client", attributes={"key": key}):
-            return _decided(lambda: self._head(key))
+            return _blob(self._wire.ask("HEAD", key))
 
     def get_many(self, keys: Sequence[str], timeout_s: float) -> list[Blob | None]:
         """The objects, fetched beside each other."""
         if len(keys) == 1:
             return [self.get(keys[0], timeout_s)]
-        running = [self._beside(lambda key=key: self.get(key, timeout_s)) for key in keys]  # type: ignore[misc]
+        running = [self._beside(self.get, key, timeout_s) for key in keys]
         return [one.result() for one in running]
 
     def list_keys(self, prefix: str, after: str, timeout_s: float) -> list[str]:
         """Up to LIST_PAGE keys that sort after `after`."""
+        query = {"list-type": "2", "prefix": prefix, "max-keys": str(LIST_PAGE)}
+        if after:
+            query["start-after"] = after
         with tracing.span("store LIST", kind="client", attributes={"prefix": prefix}):
-            return _decided(lambda: self._list(prefix, after))
+            answer = self._wire.ask("GET", "", query=query)
+            if answer.status != 200 or b"</ListBucketResult>" not in answer.body:
+                raise Undecided(f"{answer.status}, and no list")
+            return [html.unescape(key.decode()) for key in _KEY.findall(answer.body)]
 
     def get_and_list(self, key: str, prefix: str, timeout_s: float) -> tuple[Blob | None, list[str]]:
         """An object and the first keys of a list, beside each other."""
-        listing = self._beside(lambda: self.list_keys(prefix, "", timeout_s))
+        listing = self._beside(self.list_keys, prefix, "", timeout_s)
         blob = self.get(key, timeout_s)
         return blob, listing.result()
 
-    def _beside(self, call: Callable[[], T]) -> Any:
-        return self._fetchers.submit(copy_context().run, call)
+    def _beside(self, call: Callable[..., T], *arguments: object) -> Future[T]:
+        return self._fetchers.submit(copy_context().run, call, *arguments)
 
-    def _put(self, key: str, body: bytes, metadata: Mapping[str, str], condition: Mapping[str, str]) -> bool:
-        def put() -> bool:
-            try:
-                self._client.put_object(
-                    Bucket=self._bucket,
-                    Key=key,
-                    Body=body,
-                    # What arrives otherwise than it was sent is refused, instead of being the version for ever.
-                    ContentMD5=b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode(),
-                    Metadata=dict(metadata),
-                    **condition,
-                )
-            except ClientError as error:
-                if _code(error) in _EXISTS:
-                    return False
-                raise
-            return True
-
-        return _decided(put)
-
-    def _get(self, key: str) -> Blob | None:
-        try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=key)
-        except ClientError as error:
-            if _code(error) in _MISSING:
-                return None
-            raise
-        with answer["Body"] as body:
-            return Blob(body.read(), answer["Metadata"], answer["ETag"])
-
-    def _head(self, key: str) -> Blob | None:
-        try:
-            answer = self._client.head_object(Bucket=self._bucket, Key=key)
-        except ClientError as error:
-            if _code(error) in _MISSING:
-                return None
-            raise
-        return Blob(b"", answer["Metadata"], answer["ETag"])
-
-    def _list(self, prefix: str, after: str) -> list[str]:
-        answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, StartAfter=after, MaxKeys=LIST_PAGE)
-        return [found["Key"] for found in answer.get("Contents", ())]
+    def _put(self, key: str, body: bytes, headers: Mapping[str, str]) -> bool:
+        # What arrives otherwise than it was sent is refused, instead of being the version for ever.
+        digest = b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        attributes: dict[str, str | int] = {"key": key, "size_bytes": len(body)}
+        with tracing.span("store PUT", kind="client", attributes=attributes) as span:
+            answer = self._wire.ask("PUT", key, headers={**headers, "Content-MD5": digest}, body=body)
+            span.set("status", answer.status)
+            if answer.status == 404:
+                raise Undecided("404 to a PUT")  # R2's answer to If-Match when the object is gone
+            return answer.status != 412
 
 
-def connect(
-    *, endpoint_url: str, access_key_id: str, secret_access_key: str, attempt_s: float, connections: int
-) -> Any:
-    """A client of the store, whose every request ends within about `attempt_s` seconds of silence."""
-    config = BotoConfig(
-        region_name="auto",
-        signature_version="s3v4",
-        s3={"addressing_style": "path"},
-        retries={"total_max_attempts": 1},
-        connect_timeout=min(attempt_s, 3.0),
-        read_timeout=attempt_s,
-        max_pool_connections=connections,
-        tcp_keepalive=True,
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    return boto3.session.Session().client(
-        "s3",
-        endpoint_url=endpoint_url,
-        aws_access_key_id=access_key_id,
-        aws_secret_access_key=secret_access_key,
-        config=config,
-    )
-
-
-def _decided(call: Callable[[], T]) -> T:
-    try:
-        return call()
-    except ClientError as error:
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        if status >= 500 or status in _UNCLEAR_STATUS or status < 400 or _code(error) in _PASSING:
-            raise Undecided(f"{status} {_code(error)}") from error
-        log.error("the store refuses us: %s", error, extra={"status": status, "code": _code(error)})
-        raise Hopeless(f"{status} {_code(error)}") from error
-    except (HTTPClientError, BotoCoreError, OSError) as error:
-        raise Undecided(f"{type(error).__name__}: {error}") from error
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
+def _blob(answer: Answer) -> Blob | None:
+    if answer.status == 404:
+        return None
+    if answer.status != 200:
+        raise Undecided(f"{answer.status} to a read")
+    metadata = {
+        name.removeprefix(_METADATA): value for name, value in answer.headers.items() if name.startswith(_METADATA)
+    }
+    return Blob(answer.body, metadata, answer.headers.get("etag", ""))

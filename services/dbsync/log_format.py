@@ -7,8 +7,8 @@
 3. Decoding is bounded by the bytes given and by MAX_RAW_BYTES, whatever they announce
    (test_log_format.py::test_a_bomb_is_refused).
 
-Layout: MAGIC; the fields below, compressed, with their length; the chunks of packed pages, each with its length; SHA-256
-over all. The magic's last byte counts formats; a reader
+Layout: MAGIC; the fields below, compressed, with their length; the chunks of packed pages, each with its length;
+SHA-256 over all. The magic's last byte counts formats; a reader
 refuses one that it does not know.
 """
 

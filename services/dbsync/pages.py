@@ -57,6 +57,15 @@ class Packed:
     chunks: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a delta does to the checksums: the whole's, the count of pages, and the hashes of those that it changes."""
+
+    checksum: int
+    page_count: int
+    sums: Mapping[int, int]
+
+
 class PageSums:
     """The hash of every page of one database, and their XOR."""
 
@@ -73,34 +82,34 @@ class PageSums:
         """How many pages the database has."""
         return len(self._sums)
 
-    def after(self, delta: Delta) -> int:
-        """The checksum that the database would have after the delta; BadDelta when the delta is not one of it."""
+    def step(self, delta: Delta) -> Step:
+        """The step that the delta makes; BadDelta when the delta is not one of this database."""
         count = len(self._sums)
         if not 0 < delta.page_count <= PAGE_COUNT_MAX:
             raise BadDelta(f"a database of {delta.page_count} pages")
-        checksum = self.checksum
+        checksum, sums = self.checksum, {}
         for number, page in delta.pages.items():
             if not 0 < number <= delta.page_count or len(page) != PAGE_SIZE_BYTES:
                 raise BadDelta(f"page {number} of {len(page)} bytes in a database of {delta.page_count} pages")
             if number <= count:
                 checksum ^= self._sums[number - 1]
-            checksum ^= page_sum(number, page)
+            sums[number] = page_sum(number, page)
+            checksum ^= sums[number]
         for number in range(delta.page_count + 1, count + 1):
             checksum ^= self._sums[number - 1]
-        missing = sum(1 for number in range(count + 1, delta.page_count + 1) if number not in delta.pages)
-        if missing:
+        if missing := sum(1 for number in range(count + 1, delta.page_count + 1) if number not in sums):
             raise BadDelta(f"{missing} of the pages after {count} are missing")
-        return checksum
+        return Step(checksum, delta.page_count, sums)
 
-    def apply(self, delta: Delta) -> None:
-        """Moves to the database after the delta."""
-        self.checksum = self.after(delta)
-        if delta.page_count < len(self._sums):
-            del self._sums[delta.page_count :]
-        elif delta.page_count > len(self._sums):
-            self._sums.extend([0] * (delta.page_count - len(self._sums)))
-        for number, page in delta.pages.items():
-            self._sums[number - 1] = page_sum(number, page)
+    def take(self, step: Step) -> None:
+        """Moves to the database after the step."""
+        self.checksum = step.checksum
+        if step.page_count < len(self._sums):
+            del self._sums[step.page_count :]
+        elif step.page_count > len(self._sums):
+            self._sums.extend([0] * (step.page_count - len(self._sums)))
+        for number, value in step.sums.items():
+            self._sums[number - 1] = value
 
     def holds(self, number: int, page: bytes) -> bool:
         """Whether that is the page of that number."""

@@ -10,27 +10,27 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import apsw
 
-from dbsync import pages
-from dbsync.gate import Gate, GateVfs, Refused, Seal
+from dbsync import pages, schema_rules
+from dbsync.gate import Gate, GateVfs, Refused
 from dbsync.log_format import Entry
-from dbsync.pages import PAGE_SIZE_BYTES, BadDelta, Delta, PageSums
+from dbsync.pages import PAGE_SIZE_BYTES, BadDelta, Delta, PageSums, Step
 from dbsync.requests import Head
 from dbsync.sqlguard import Broken, Guard, Limits
 
-T = TypeVar("T")
+Seal = Callable[[Delta, Step], bool]  # whether the version is durable
 
 CHECKPOINT_FRAMES = 1000
-IDLE_READERS = 2
+IDLE_READERS = 1
 BUSY_MS = 2000  # a reader may meet the writer folding the WAL
-_READER_CACHE_KIB, _WRITER_CACHE_KIB = 256, 1024
+_READER_CACHE_KIB, _WRITER_CACHE_KIB = 64, 192
+_READER_STATEMENTS, _WRITER_STATEMENTS = 12, 32
 _STATE = "SELECT version, committed_ms, author FROM _dbsync_state"
 _CREATE = (
     "CREATE TABLE _dbsync_state (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, "
@@ -69,6 +69,8 @@ class Replica:
         self._sums = PageSums()
         self._frames = 0
         self._broken = False
+        self._foreign_keys = True
+        self._recorded: tuple[int, frozenset[str]] = (0, frozenset())  # the schema version that they are of
         self.version = 0
         self.schema_version = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +121,7 @@ class Replica:
         if self._broken:
             raise Broken("the local copy was given up")
         if self._writer is None:
-            connection = apsw.Connection(self._path, vfs=self._vfs.name)
+            connection = apsw.Connection(self._path, vfs=self._vfs.name, statementcachesize=_WRITER_STATEMENTS)
             guard = Guard(connection, self._limits)
             connection.set_busy_timeout(BUSY_MS)
             connection.pragma("page_size", PAGE_SIZE_BYTES)
@@ -127,6 +129,7 @@ class Replica:
             connection.pragma("synchronous", "full")
             connection.pragma("cache_size", -_WRITER_CACHE_KIB)
             connection.pragma("foreign_keys", True)
+            self._foreign_keys = True
             connection.pragma(
                 "max_page_count", min(self._limits.database_bytes // PAGE_SIZE_BYTES, pages.PAGE_COUNT_MAX)
             )
@@ -135,13 +138,23 @@ class Replica:
             self._writer = connection, guard
         return self._writer
 
+    def recorded_tables(self) -> frozenset[str]:
+        """The tables whose changes are recorded by row; they change only together with the schema version."""
+        known, tables = self._recorded
+        if known != self.schema_version:
+            tables = schema_rules.recorded_tables(self.writer()[1])
+            self._recorded = self.schema_version, tables
+        return tables
+
     def begin(self, *, foreign_keys: bool = True) -> Guard:
         """Begins the transaction that may become the next version; dbsync's own tables are there when it returns.
 
         Migrations run without foreign keys, so that they can rebuild tables, and are checked whole instead.
         """
         connection, guard = self.writer()
-        connection.pragma("foreign_keys", foreign_keys)
+        if foreign_keys != self._foreign_keys:  # setting it makes SQLite prepare every statement again
+            connection.pragma("foreign_keys", foreign_keys)
+            self._foreign_keys = foreign_keys
         self._gate.begin()
         guard.own("BEGIN IMMEDIATE")
         if self.version == 0:
@@ -155,11 +168,11 @@ class Replica:
         Broken when the seal passed and the copy could not follow: the version is durable all the same.
         """
         _, guard = self.writer()
-        sealed: list[Delta] = []
+        steps: list[Step] = []
 
         def sealing(delta: Delta) -> bool:
-            sealed.append(delta)
-            return seal(delta)
+            steps.append(self._sums.step(delta))
+            return seal(delta, steps[-1])
 
         self._gate.arm(sealing)
         try:
@@ -174,10 +187,10 @@ class Replica:
             raise Refused from error
         finally:
             self._gate.end()
-        if self._broken or not sealed:
+        if self._broken or not steps:
             self._give_up()
             raise Broken("a commit was published that the gate did not pass")
-        self._sums.apply(sealed[-1])
+        self._sums.take(steps[-1])
 
     def advanced(self, version: int, schema_version: int) -> None:
         """After a commit: the copy is now that version."""
@@ -218,18 +231,19 @@ class Replica:
                 raise NotNext(f"version {entry.version} follows another version {version} than the one that is here")
             try:
                 delta = pages.unpack(entry.pages, old)
-                if sums.after(delta) != entry.after:
+                step = sums.step(delta)
+                if step.checksum != entry.after:
                     raise BadDelta("they do not have their checksum")
             except BadDelta as error:
                 raise NotNext(f"the pages of version {entry.version}: {error}") from error
-            sums.apply(delta)
+            sums.take(step)
             changed.update(delta.pages)
             version = entry.version
         return sums, changed
 
-    def after(self, delta: Delta) -> int:
-        """The checksum that the database would have after the delta; BadDelta."""
-        return self._sums.after(delta)
+    def step(self, delta: Delta) -> Step:
+        """What the delta would do to the checksums; BadDelta."""
+        return self._sums.step(delta)
 
     @contextmanager
     def reader(self) -> Iterator[tuple[Guard, Head]]:
@@ -273,7 +287,8 @@ class Replica:
             Path(self._path).parent.rmdir()
 
     def _open_reader(self) -> tuple[apsw.Connection, Guard]:
-        connection = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READONLY)
+        flags = apsw.SQLITE_OPEN_READONLY
+        connection = apsw.Connection(self._path, flags=flags, statementcachesize=_READER_STATEMENTS)
         connection.set_busy_timeout(BUSY_MS)
         connection.pragma("cache_size", -_READER_CACHE_KIB)
         connection.pragma("query_only", True)

@@ -18,7 +18,7 @@ from chassis.faults import Fault, exhausted, invalid, precondition
 from dbsync import conflicts, pages, schema_rules
 from dbsync.conflicts import Conflict, Earlier
 from dbsync.log_format import COMMIT_ID_BYTES, Entry, SubCommit
-from dbsync.pages import Delta
+from dbsync.pages import Delta, Step
 from dbsync.replica import Replica
 from dbsync.requests import (
     CommitRequest,
@@ -86,14 +86,14 @@ class Transaction:
         guard.own("RELEASE member")
         return member
 
-    def entry(self, delta: Delta) -> Entry:
-        """The log entry of everything that ran, with the pages that it changed."""
+    def entry(self, delta: Delta, step: Step) -> Entry:
+        """The log entry of everything that ran, with the pages that it changed and what that does to the checksums."""
         return Entry(
             database=self.database,
             version=self.version,
             commit_id=secrets.token_bytes(COMMIT_ID_BYTES),
             before=self.replica.checksum,
-            after=self.replica.after(delta),
+            after=step.checksum,
             schema_version=self.schema_version,
             committed_ms=self.now_ms,
             subs=tuple(self.subs),
@@ -151,7 +151,7 @@ class Transaction:
         self, guard: Guard, request: CommitRequest
     ) -> tuple[tuple[RowKey, ...], bytes, tuple[StatementResult, ...]]:
         mode = Mode.SCHEMA if request.migration else Mode.WRITE
-        with guard.recording(None if request.migration else schema_rules.recorded_tables(guard)) as recording:
+        with guard.recording(None if request.migration else self.replica.recorded_tables()) as recording:
             with guard.budget():
                 results = tuple(guard.run(one, mode, index) for index, one in enumerate(request.statements))
             if request.migration:

@@ -29,7 +29,7 @@ from dbsync.databases import Bounds, Databases
 from dbsync.gate import GateVfs
 from dbsync.requests import CommitRequest, CommitResult, QueryRequest, Statement
 from dbsync.slots import Blob, Patience
-from dbsync.sqlguard import Limits
+from dbsync.sqlguard import Limits, prepare_process
 from tests.dbsync.memory_store import MemoryStore
 
 WRITE_USD, READ_USD = 4.50 / 1e6, 0.36 / 1e6  # R2, class A and class B
@@ -327,6 +327,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--commits", type=int, default=200)
     parser.add_argument("--large", action="store_true", help="100 MB too")
     chosen = parser.parse_args(arguments)
+    prepare_process()
     asyncio.run(measure(chosen.delay_ms / 1000, chosen.large, chosen.commits))
     return 0
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import apsw
+import pytest
+
 from chassis.faults import Fault
 from dbsync.commit import Spent
 from dbsync.conflicts import Conflict
 from dbsync.requests import CommitResult
 from dbsync.slots import Undecided, slot_key
+from dbsync.sqlguard import Broken
 from tests.dbsync.test_slots import ScriptedStore
 from tests.dbsync.world import DATABASE, Machine, add_clip, migration, rename_clip, request, sql
 
@@ -224,6 +228,20 @@ def test_the_store_is_away(machine: Machine) -> None:
     writer._slots._store = Away(machine)
     (answer,) = machine.commit(writer, add_clip("a"), seconds=0.2)
     assert refused(answer) == "store_unavailable"
+
+
+def test_a_full_disk_is_no_success(machine: Machine) -> None:
+    writer = machine.founded()
+    machine.store.counts.clear()
+
+    def full(offset: int, size: int) -> None:
+        raise apsw.FullError("the local disk is full")
+
+    writer.replica._gate.wrote = full  # type: ignore[method-assign]
+    writer.suspect = True  # even with the head confirmed
+    with pytest.raises(Broken):
+        machine.commit(writer, add_clip("a"))
+    assert machine.store.counts["put"] == 0 and machine.open().replica.version == 1
 
 
 def test_an_old_base_is_read_from_the_log(machine: Machine) -> None:

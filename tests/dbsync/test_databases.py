@@ -197,6 +197,17 @@ async def test_a_read_sees_what_others_acknowledged(hall: Hall, tmp_path: Path) 
     await other.close()
 
 
+async def test_a_local_read_notices_a_migration_elsewhere(hall: Hall, tmp_path: Path) -> None:
+    other = elsewhere(hall, tmp_path)
+    await hall.commit(migration(1, *SCHEMA))
+    await hall.query("SELECT 1")
+    await other.commit(migration(2, "ALTER TABLE clips ADD COLUMN note TEXT"))
+    assert (await hall.query("SELECT note FROM clips", min_version=1, schema_version=2)).version == 2
+    with pytest.raises(Fault, match="schema version 2"):
+        await hall.query("SELECT note FROM clips", min_version=1, schema_version=3)
+    await other.close()
+
+
 async def test_a_warm_read_is_one_get(hall: Hall) -> None:
     await hall.commit(migration(1, *SCHEMA))
     await hall.query("SELECT 1")

@@ -188,6 +188,7 @@ def test_old_pages_through_checkpoints_and_refusals(opened: Opened) -> None:
                 f"UPDATE t SET x = 'step {step}'",
             )
         )
+        opened.deltas.clear()
         if passes:
             opened.commit(sql)
         else:

@@ -7,7 +7,7 @@ import string
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dbsync import wire
@@ -15,6 +15,7 @@ from dbsync.log_format import HASH_BYTES, MAGIC, BadEntry, Entry, SubCommit, dec
 from dbsync.pages import Packed
 from dbsync.requests import RowKey
 
+few = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 DATABASE = "user-1"
 
 values = st.one_of(
@@ -85,11 +86,13 @@ def parts_of(entry: Entry) -> tuple[bytes, bytes]:
 RAW, CHUNKS = parts_of(SAMPLE)
 
 
+@few
 @given(entries)
 def test_round_trip(entry: Entry) -> None:
     assert decode(encode(entry), database=DATABASE, version=entry.version) == entry
 
 
+@few
 @given(st.integers(0, len(encode(SAMPLE)) - 1), st.integers(1, 255))
 def test_any_damage_is_refused(at: int, flip: int) -> None:
     data = bytearray(encode(SAMPLE))
@@ -114,6 +117,7 @@ def test_a_foreign_entry_is_refused() -> None:
             decode(data, database=database, version=version)
 
 
+@few
 @given(st.binary(max_size=400))
 def test_noise_is_refused(noise: bytes) -> None:
     for data in (noise, MAGIC + noise, sealed(noise)):
@@ -121,6 +125,7 @@ def test_noise_is_refused(noise: bytes) -> None:
             decode(data, database=DATABASE, version=7)
 
 
+@few
 @given(st.integers(0, len(RAW + CHUNKS) - 1), st.integers(1, 255))
 def test_damage_under_a_right_hash_is_refused_or_an_entry(at: int, flip: int) -> None:
     both = bytearray(RAW + CHUNKS)
@@ -157,6 +162,7 @@ def test_a_later_format_is_refused() -> None:
         decode(sealed(RAW, CHUNKS, later), database=DATABASE, version=7)
 
 
+@few
 @given(st.lists(values, max_size=6))
 def test_values_have_one_encoding(some: list[wire.Value]) -> None:
     out = wire.Writer()

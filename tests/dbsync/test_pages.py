@@ -7,7 +7,7 @@ import struct
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dbsync.pages import (
@@ -27,6 +27,8 @@ from dbsync.pages import (
 
 page = st.binary(min_size=1, max_size=2).map(lambda seed: (seed * PAGE_SIZE_BYTES)[:PAGE_SIZE_BYTES])
 
+few = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+
 
 def filled(letter: str) -> bytes:
     """A page of one letter."""
@@ -38,6 +40,7 @@ def frame(number: int, letter: str, page_count: int = 0) -> bytes:
     return struct.pack(">II", number, page_count) + bytes(FRAME_HEADER_BYTES - 8) + filled(letter)
 
 
+@few
 @given(st.lists(page, max_size=6), st.data())
 def test_incremental_is_whole(before: list[bytes], data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 8))
@@ -46,10 +49,12 @@ def test_incremental_is_whole(before: list[bytes], data: st.DataObject) -> None:
     after = [changed.get(n, before[n - 1] if n <= len(before) else b"") for n in range(1, count + 1)]
     sums = PageSums(before)
     twin = sums.copy()
-    assert sums.after(Delta(changed, count)) == PageSums(after).checksum
-    sums.apply(Delta(changed, count))
+    step = sums.step(Delta(changed, count))
+    assert step.checksum == PageSums(after).checksum and sums.checksum == PageSums(before).checksum
+    sums.take(step)
     assert sums.checksum == PageSums(after).checksum
-    assert sums.page_count == count
+    assert sums.page_count == count and all(sums.holds(n, one) for n, one in enumerate(after, 1))
+    assert not sums.holds(count + 1, filled("x")) and not sums.holds(0, filled("x"))
     assert twin.checksum == PageSums(before).checksum
 
 
@@ -61,7 +66,7 @@ def test_the_place_of_a_page_counts() -> None:
 def test_growth_without_pages_is_refused() -> None:
     sums = PageSums([filled("a")])
     with pytest.raises(BadDelta, match="missing"):
-        sums.after(Delta({3: filled("c")}, 3))
+        sums.step(Delta({3: filled("c")}, 3))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +74,7 @@ def test_growth_without_pages_is_refused() -> None:
 )
 def test_what_is_no_page_is_refused(delta: Delta) -> None:
     with pytest.raises(BadDelta):
-        PageSums([filled("a")]).after(delta)
+        PageSums([filled("a")]).step(delta)
 
 
 def test_frames_of_one_transaction() -> None:
@@ -82,6 +87,7 @@ def test_frames_of_one_transaction() -> None:
         from_frames(frame(1, "a"))
 
 
+@few
 @given(st.dictionaries(st.integers(1, 9), page), st.dictionaries(st.integers(1, 9), page))
 def test_packed_and_back(old: dict[int, bytes], new: dict[int, bytes]) -> None:
     delta = Delta(new, 9)
