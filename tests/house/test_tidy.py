@@ -182,6 +182,17 @@ def test_sql_is_written_where_it_belongs() -> None:
     assert not found
 
 
+def test_services_use_boto3s_core_alone() -> None:
+    """boto3's own layer costs a service 10 MB and 0.2 s and adds nothing to its core, botocore, that they need."""
+    assert not [
+        f"{name}:{node.lineno}"
+        for name, node in walk(ast.Import, ast.ImportFrom)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and name.startswith("services/")
+        and re.search(r"\bboto3\b", ast.unparse(node))
+    ]
+
+
 def test_a_test_that_a_docstring_names_exists() -> None:
     known = {
         node.name
