@@ -27,6 +27,21 @@ async def test_an_export_reads_what_the_server_has(api: Api) -> None:
     assert clip.etag and clip.caption_title == "Goal"
 
 
+async def test_progress_does_not_go_back_when_a_render_begins_again(api: Api) -> None:
+    story = await api.story()
+    export_id = (await api.page.post("/api/exports", {"kind": "framing", "reel_id": story.reel_id})).body["id"]
+    watches = api.gateway.parts.exports.watches
+    for told, shown in ((0.4, 0.4), (0.0, 0.4), (0.5, 0.5)):
+        await api.renderer.progress(USER, export_id, told)
+
+        def seen(shown: float = shown) -> bool:
+            job = watches.job(USER, export_id)
+            return job is not None and job.progress == shown
+
+        await until(seen)
+        assert (await api.page.get(f"/api/exports/{export_id}")).body["progress"] == shown
+
+
 async def test_progress_is_renders_and_never_an_end_before_it_is_committed(api: Api) -> None:
     story = await api.story()
     export_id = (await api.page.post("/api/exports", {"kind": "framing", "reel_id": story.reel_id})).body["id"]

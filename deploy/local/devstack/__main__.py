@@ -1,23 +1,28 @@
-"""The commands: run (the whole system until Ctrl-C), demo (the main job without a browser), trace (print one)."""
+"""The commands: run (the whole system until Ctrl-C), demo (the main job without a browser), trace (print one).
+
+The first Ctrl-C or SIGTERM ends everything in order, also in the middle of a start; a second one ends it at once.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from devstack import app_build, sample, settings, trace
-from devstack.api import connect
-from devstack.demo import Demo, DemoFailed
+from devstack import app_build, keys, settings, table, trace
 from devstack.log_tail import LogTail
+from devstack.ready import is_up
 from devstack.settings import CannotStart, Settings
-from devstack.stack import Stack, is_up
+from devstack.stack import Stack
+
+LOOK_EVERY_S = 0.5
 
 
 def say(line: str) -> None:
@@ -27,61 +32,79 @@ def say(line: str) -> None:
 
 def main() -> int:
     """Parses and runs a command; the process's exit status."""
+    arguments = _parser().parse_args()
+    given = {name: value for name, value in vars(arguments).items() if name.startswith("REEL_") and value}
+    try:
+        command: Callable[[Settings, argparse.Namespace], int] = arguments.function
+        return command(settings.read({**os.environ, **given}), arguments)
+    except CannotStart as error:
+        print(f"Cannot start:\n  {str(error).replace(chr(10), chr(10) + '  ')}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        say("stopped")
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="devstack", description=__doc__)
     commands = parser.add_subparsers(required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--data", dest="REEL_DATA", help="where everything is kept (REEL_DATA; default .data)")
+    for name, port in settings.DEFAULT_PORTS.items():
+        variable = settings.port_setting(name)
+        common.add_argument(f"--port-{name}", dest=variable, metavar="PORT", help=f"{variable}; default {port}")
     for name, function, words in (
         ("run", run, "start the whole system; Ctrl-C stops it"),
         ("demo", demo, "the main job without a browser, on the running system or one of its own"),
         ("trace", show_trace, "print a trace as a tree"),
     ):
-        command = commands.add_parser(name, help=words)
+        command = commands.add_parser(name, help=words, parents=[common])
         command.set_defaults(function=function)
         if name == "trace":
             command.add_argument("trace_id", help="32 hex digits, from a log line or an error answer")
             command.add_argument("--min-ms", type=float, default=0.0, help="leave out what was shorter")
         if name == "demo":
             command.add_argument("--folder", type=Path, default=None, help="where the videos go")
-    arguments = parser.parse_args()
-    try:
-        return int(arguments.function(settings.read(), arguments))
-    except CannotStart as error:
-        print(f"Cannot start:\n  {str(error).replace(chr(10), chr(10) + '  ')}", file=sys.stderr)
-        return 1
+    return parser
 
 
 def run(config: Settings, arguments: argparse.Namespace) -> int:
-    """Starts everything, seeds the sample game, and waits to be told to stop."""
-    began = time.monotonic()
-    stopping = _signals()
+    """Starts everything, seeds the sample game, and waits to be told to stop; 0."""
+    began_s = time.monotonic()
+    _obey_signals()
     settings.check(config)
-    if app_build.build(config.data / "logs/app-build.log"):
-        say("built the app")
-    stack = Stack(config, say)
     with ExitStack() as ending:
+        _build_app(config)
+        stack = Stack(config, say)
         ending.callback(stack.stop)
         stack.start()
         tail = LogTail(stack.logs, say)
-        if asyncio.run(_seed(config)):
-            say("made the sample game")
-        stack.supervise()
-        say(f"\nReel Ballers is at {config.web_origin}   (up in {time.monotonic() - began:.1f} s; Ctrl-C stops it)")
+        if not (config.data / settings.SAMPLE_MARK).exists():
+            _seed_sample(config)
+        say(f"\nReel Ballers is at {config.web_origin}   (up in {time.monotonic() - began_s:.1f} s; Ctrl-C stops it)")
         say(f"API {config.api_origin}/api/openapi.json   data and logs {config.data}\n")
-        while not stopping.wait(0.5):
-            tail.show()
-        say("stopping")
+        try:
+            while True:
+                time.sleep(LOOK_EVERY_S)
+                tail.show()
+                stack.mend()
+        except KeyboardInterrupt:
+            say("stopping")
+    say(f"stopped; what you made is kept in {config.data}")
     return 0
 
 
 def demo(config: Settings, arguments: argparse.Namespace) -> int:
     """Runs the demo; 1 when its result was wrong."""
+    _obey_signals()
     with ExitStack() as ending:
         if is_up(config):
             say(f"using the system that runs at {config.api_origin}")
         else:
             say("starting a system for the demo")
             settings.check(config)
-            app_build.build(config.data / "logs/app-build.log")
-            stack = Stack(config, say)
+            parts = [part for part in table.parts(config, keys.load(config.data)) if part.name != "web"]
+            stack = Stack(config, say, parts=parts)
             ending.callback(stack.stop)
             stack.start()
         folder = arguments.folder or Path(tempfile.mkdtemp(prefix="reel-demo-"))
@@ -98,32 +121,61 @@ def show_trace(config: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _seed(config: Settings) -> bool:
-    async with connect(config.api_origin) as api:
-        return await sample.seed(api, config.data)
+def _build_app(config: Settings) -> None:
+    if app_build.is_stale():
+        say("building the app (the first time, this takes a minute)")
+        app_build.build(config.data / "logs/app-build.log")
+
+
+def _seed_sample(config: Settings) -> None:
+    """A sample that cannot be made leaves a system that can be used."""
+    # Imported only when used, here and below: an HTTP client and codecs cost half a second of each start.
+    import aiohttp
+
+    from devstack import sample
+    from devstack.api import ApiError, connect
+
+    async def seed() -> bool:
+        async with connect(config.api_origin) as api:
+            return await sample.seed(api, config.data)
+
+    try:
+        if asyncio.run(seed()):
+            say("made the sample game")
+    except (ApiError, OSError, aiohttp.ClientError) as error:
+        say(f"the sample game could not be made: {error}")
 
 
 async def _demo(config: Settings, folder: Path) -> int:
+    import aiohttp
+
+    from devstack.api import ApiError, connect
+    from devstack.demo import Demo, DemoFailed
+
     async with connect(config.api_origin) as api:
         try:
             await Demo(api, folder, config.data / "traces", say).run()
-        except DemoFailed as error:
-            print(f"the demo failed: {error}", file=sys.stderr)
+        except (DemoFailed, ApiError, aiohttp.ClientError, TimeoutError) as error:
+            print(f"the demo failed: {str(error) or type(error).__name__}", file=sys.stderr)
             return 1
     return 0
 
 
-def _signals() -> threading.Event:
-    """Set by the first Ctrl-C or SIGTERM; a second one is Python's own, and ends at once."""
-    stopping = threading.Event()
+def _obey_signals() -> None:
+    """The first Ctrl-C or SIGTERM is a KeyboardInterrupt wherever the program is; at a second one it ends at once,
+    and the parts die with it."""
 
     def stop(number: int, frame: object) -> None:
-        stopping.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _end_at_once)
+        signal.signal(signal.SIGTERM, _end_at_once)
+        raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    return stopping
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _end_at_once(number: int, frame: object) -> None:
+    os._exit(128 + number)
 
 
 if __name__ == "__main__":

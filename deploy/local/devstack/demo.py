@@ -2,52 +2,50 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 from devstack import footage, trace
 from devstack.api import Api
-from devstack.checks import Seen, look
+from devstack.checks import Seen, difference, look, pictures, window
 
 T = TypeVar("T")
 Say = Callable[[str], None]
 
-CLIPS = (
-    {
-        "start_ms": 1000,
-        "end_ms": 4000,
-        "name": "Out of the corner",
-        "rating": 5,
-        "tags": ["sprint"],
-        "notes": "Left side.",
-    },
-    {"start_ms": 6000, "end_ms": 9000, "name": "The chase", "rating": 4},
-)
-# The window follows the riders from right to left, with a second in half speed.
-FRAMING = {
-    "crop_keys": [
-        {"time_ms": 1000, "x": 0.60, "y": 0.0, "width": 0.24, "height": 1.0},
-        {"time_ms": 2500, "x": 0.40, "y": 0.0, "width": 0.24, "height": 1.0},
-        {"time_ms": 4000, "x": 0.15, "y": 0.0, "width": 0.24, "height": 1.0},
-    ],
+# The window of a tall picture follows the bird's head to the right and back; a second of the turn plays in half speed.
+HEAD_X = {9000: 0.32, 10000: 0.37, 11000: 0.38, 11500: 0.62, 12250: 0.68, 13000: 0.56}
+TALL_WIDTH = 9 / 16 * footage.HEIGHT / footage.WIDTH
+TURN = {"start_ms": 9000, "end_ms": 13000, "name": "The turn", "rating": 5, "tags": ["turn"], "notes": "To the right."}
+TURN_FRAMING = {
+    "crop_keys": [{"time_ms": at, "x": x, "y": 0.0, "width": TALL_WIDTH, "height": 1.0} for at, x in HEAD_X.items()],
     "trim": None,
-    "segments": [{"start_ms": 2000, "end_ms": 3000, "speed": 0.5}],
+    "segments": [{"start_ms": 11000, "end_ms": 12000, "speed": 0.5}],
 }
+PLANT = {"start_ms": 0, "end_ms": 1000, "name": "Seen by phone", "rating": 4}
 SPOTLIGHT = {
     "start_ms": 500,
-    "end_ms": 3000,
+    "end_ms": 3500,
     "fade_ms": 300,
     "shape": "body",
     "effects": [{"kind": "dim_outside", "strength": 0.7}, {"kind": "ring", "strength": 1.0, "color": "#ffd54a"}],
     "keys": [
-        {"time_ms": 500, "center_x": 0.5, "center_y": 0.55, "radius_x": 0.22, "radius_y": 0.18},
-        {"time_ms": 3000, "center_x": 0.45, "center_y": 0.55, "radius_x": 0.25, "radius_y": 0.2},
+        {"time_ms": 500, "center_x": 0.5, "center_y": 0.45, "radius_x": 0.4, "radius_y": 0.3},
+        {"time_ms": 2000, "center_x": 0.5, "center_y": 0.45, "radius_x": 0.42, "radius_y": 0.32},
+        {"time_ms": 3500, "center_x": 0.5, "center_y": 0.4, "radius_x": 0.36, "radius_y": 0.25},
     ],
 }
-FIRST_S, SECOND_S = 4.0, 3.0  # 3 s of which one plays for two; 3 s
+LIT_S = 2.0
+# Where in the reel the source's key times are shown: the slow second lasts for two.
+SHOWN_S = {9000: 0.0, 10000: 1.0, 11000: 2.0, 11500: 3.0, 12250: 4.25}
+TURN_S, PLANT_S, TURN_REEL_S = 4.0, 1.0, 5.0
+REEL_S = TURN_REEL_S + PLANT_S
+# The telephone recorded quietly; a silent track would measure 0.
+AUDIBLE, AUDIBLE_BY_PHONE = 0.01, 0.0005
 
 
 class DemoFailed(Exception):
@@ -67,42 +65,48 @@ class Demo:
     async def run(self) -> Path:
         """The whole job; the path of the finished reel. DemoFailed, ApiError."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = footage.with_sound(self.folder)
-        api = self.api
-        game = await api.post("/games", {"name": "Demo", "opponent": "Rovers", "sport": "cycling"})
-        video = await self._timed("upload", api.upload(game["id"], file))
-        if video["state"] != "ready":
-            raise DemoFailed(f"the upload was not accepted: {video['state']} {video['reject_reason']}")
-        started = time.monotonic()
-        clips = [await api.post(f"/games/{game['id']}/clips", {**clip, "video_id": video["id"]}) for clip in CLIPS]
-        clip_ids = [clip["id"] for clip in clips]
-        reel = await api.post("/reels", {"name": "Best of the street", "aspect": "9:16", "clip_ids": clip_ids})
-        await api.put(f"/reels/{reel['id']}/clips/{clip_ids[0]}/framing", FRAMING)
-        await api.put(f"/reels/{reel['id']}/overlay", {"regions": [SPOTLIGHT]})
-        self.took.append(("clips, framing and spotlight", time.monotonic() - started))
+        game = await self.api.post("/games", {"name": "Demo", "opponent": "the camera", "sport": "wildlife"})
+        videos = [await self._upload(game["id"], make(self.folder)) for make in (footage.with_sound, footage.by_phone)]
+        reel_id = await self._timed("clips, framing and spotlight", self._edit(game["id"], videos))
 
         annotated = await self._export("annotate", {"kind": "annotate", "game_id": game["id"], "captions": True})
-        await self._expect(annotated, "clip", footage.WIDTH, footage.HEIGHT, 3.0, count=2)
-        await self._expect(annotated, "compilation", footage.WIDTH, footage.HEIGHT, 6.0)
-        framed = await self._export("framing", {"kind": "framing", "reel_id": reel["id"]})
-        size = (framed["outputs"][0]["width"], framed["outputs"][0]["height"])
-        await self._expect(framed, "working", *size, FIRST_S + SECOND_S)
-        lit = await self._export("overlay", {"kind": "overlay", "reel_id": reel["id"]})
-        await self._expect(lit, "final", *size, FIRST_S + SECOND_S)
-        whole = await self._export("framing and overlay in one pass", {"kind": "reel", "reel_id": reel["id"]})
-        reel_path = await self._expect(whole, "final", *size, FIRST_S + SECOND_S)
-        if abs(size[0] / size[1] - 9 / 16) > 0.01:
-            raise DemoFailed(f"the reel is {size[0]} x {size[1]}, which is not 9:16")
-        self._report(reel_path, framed["trace_id"])
-        return reel_path
+        await self._expect(annotated, "clip", [TURN_S, PLANT_S], (AUDIBLE, AUDIBLE_BY_PHONE))
+        await self._expect(annotated, "compilation", [TURN_S + PLANT_S], (AUDIBLE,))
+        framed = await self._export("framing", {"kind": "framing", "reel_id": reel_id})
+        working = (await self._expect(framed, "working", [REEL_S], (AUDIBLE,)))[0]
+        self._must(_follows(working, self.folder / footage.FILE_NAME))
+        lit = await self._export("overlay", {"kind": "overlay", "reel_id": reel_id})
+        final = (await self._expect(lit, "final", [REEL_S], (AUDIBLE,)))[0]
+        self._must(_lit(working, final))
+        whole = await self._export("framing and overlay in one pass", {"kind": "reel", "reel_id": reel_id})
+        reel = (await self._expect(whole, "final", [REEL_S], (AUDIBLE,)))[0]
+        self._must(_lit(working, reel), _heard(reel))
+        self._report(reel, framed["trace_id"])
+        return reel
+
+    async def _upload(self, game_id: str, file: Path) -> dict[str, Any]:
+        video = await self._timed(f"upload: {file.name}", self.api.upload(game_id, file))
+        if video["state"] != "ready":
+            raise DemoFailed(f"{file.name} was not accepted: {video['state']} {video['reject_reason']}")
+        return video
+
+    async def _edit(self, game_id: str, videos: list[dict[str, Any]]) -> str:
+        """Marks a clip of each video, makes a tall reel of them, frames the first, puts a spotlight; the reel's id."""
+        clips = [
+            await self.api.post(f"/games/{game_id}/clips", {**clip, "video_id": video["id"]})
+            for clip, video in zip((TURN, PLANT), videos, strict=True)
+        ]
+        clip_ids = [clip["id"] for clip in clips]
+        reel = await self.api.post("/reels", {"name": "The turn", "aspect": "9:16", "clip_ids": clip_ids})
+        await self.api.put(f"/reels/{reel['id']}/clips/{clip_ids[0]}/framing", TURN_FRAMING)
+        await self.api.put(f"/reels/{reel['id']}/overlay", {"regions": [SPOTLIGHT]})
+        return str(reel["id"])
 
     async def _export(self, label: str, wanted: dict[str, Any]) -> dict[str, Any]:
         shares = [0.0]
 
         def seen(export: dict[str, Any]) -> None:
-            if export["progress"] < shares[-1]:
-                raise DemoFailed(f"{label}: progress went back from {shares[-1]} to {export['progress']}")
-            if export["progress"] > shares[-1]:
+            if export["progress"] != shares[-1]:
                 shares.append(export["progress"])
 
         async def both() -> dict[str, Any]:
@@ -112,24 +116,34 @@ class Demo:
         export = await self._timed(f"export: {label}", both())
         if export["state"] != "succeeded":
             raise DemoFailed(f"{label}: {export['state']}: {export['error']}")
-        self.say(f"  {label}: {len(export['outputs'])} video(s), {len(shares) - 1} steps of progress seen")
+        # It goes back only when a killed renderer had to begin again.
+        back = sum(later < earlier for earlier, later in pairwise(shares))
+        again = f", began again {back} time(s)" if back else ""
+        self.say(f"  {label}: {len(export['outputs'])} video(s), {len(shares) - 1} steps of progress seen{again}")
         return export
 
     async def _expect(
-        self, export: dict[str, Any], role: str, width: int, height: int, seconds: float, *, count: int = 1
-    ) -> Path:
-        """Downloads the outputs of a role and checks each; the path of the last."""
+        self, export: dict[str, Any], role: str, seconds: list[float], audible: tuple[float, ...]
+    ) -> list[Path]:
+        """Downloads the outputs of a role and checks each against its length; their paths."""
         outputs = [output for output in export["outputs"] if output["role"] == role]
-        if len(outputs) != count:
-            raise DemoFailed(f"{export['kind']}: {len(outputs)} outputs are {role}, not {count}")
-        path = self.folder
-        for output in outputs:
+        if len(outputs) != len(seconds):
+            raise DemoFailed(f"{export['kind']}: {len(outputs)} outputs are {role}, not {len(seconds)}")
+        paths = []
+        for output, length_s, least in zip(outputs, seconds, audible, strict=True):
             path = self.folder / f"{export['kind']}-{output['name']}"
             await self._timed(f"download: {path.name}", self.api.download(output["url"], path))
-            problem = _problem(look(path), output, width, height, seconds)
+            tall = role in ("working", "final")
+            problem = _problem(look(path), output, length_s, least, tall=tall)
             if problem:
                 raise DemoFailed(f"{path}: {problem}")
-        return path
+            paths.append(path)
+        return paths
+
+    def _must(self, *problems: str) -> None:
+        for problem in problems:
+            if problem:
+                raise DemoFailed(problem)
 
     async def _timed(self, label: str, work: Awaitable[T]) -> T:
         started = time.monotonic()
@@ -141,21 +155,65 @@ class Demo:
         self.say("\nHow long each step took:")
         for label, seconds in self.took:
             self.say(f"  {seconds:7.2f} s  {label}")
+        (self.folder / "steps.json").write_text(json.dumps(dict(self.took), indent=1))
         self.say("\nThe framing export's trace:")
         self.say(trace.render(trace.tree(trace.spans(self.traces, trace_id))))
         self.say(f"\nThe reel: {reel}")
 
 
-def _problem(seen: Seen, output: dict[str, Any], width: int, height: int, seconds: float) -> str:
+def _problem(seen: Seen, output: dict[str, Any], seconds: float, audible: float, *, tall: bool) -> str:
     """What is wrong with a video, empty when nothing is."""
-    expected = round(seconds * footage.FPS)
+    expected = round(seconds * seen.fps)
+    size = (output["width"], output["height"])
+    loudest = max(seen.loudness, default=0.0)
     checks = (
-        ((seen.width, seen.height) == (width, height), f"is {seen.width} x {seen.height}, not {width} x {height}"),
-        (seen.frames == expected, f"has {seen.frames} frames, not {expected}"),
-        (abs(seen.video_s - seconds) < 0.001, f"its picture lasts {seen.video_s} s, not {seconds}"),
+        ((seen.width, seen.height) == size, f"is {seen.width} x {seen.height}, the API says {size}"),
+        (not tall or seen.width * 16 == seen.height * 9, f"is {seen.width} x {seen.height}, which is not 9:16"),
+        (
+            abs(seen.frames - expected) <= (0 if seen.fps.is_integer() else 1),
+            f"has {seen.frames} frames, not {expected}",
+        ),
+        (abs(seen.video_s - seconds) <= 0.5 / seen.fps, f"its picture lasts {seen.video_s} s, not {seconds}"),
         (abs(seen.sound_s - seconds) < 0.05, f"its sound lasts {seen.sound_s} s, not {seconds}"),
-        (abs(output["duration_ms"] - seconds * 1000) <= 1, f"the API says {output['duration_ms']} ms"),
+        (abs(output["duration_ms"] - seconds * 1000) <= 500 / seen.fps, f"the API says {output['duration_ms']} ms"),
+        (loudest >= audible, f"its sound is silent: {loudest:.5f}"),
         (seen.faststart, "its index comes after its media: a player waits for the whole file"),
-        (max(seen.bright) > 40 and len(set(seen.bright)) > 2, f"its picture is black or still: {seen.bright}"),
+        (seen.bright > 40, f"its picture is black: {seen.bright:.1f}"),
+        (seen.moved > 1, f"its picture stands still: {seen.moved:.2f}"),
     )
     return "; ".join(words for ok, words in checks if not ok)
+
+
+def _follows(working: Path, source: Path) -> str:
+    """What is wrong with where the window was: at each key it shows the source through that key's window."""
+    shown = pictures(working, list(SHOWN_S.values()))
+    whole = pictures(source, [at / 1000 for at in SHOWN_S])
+    for at, picture, frame in zip(SHOWN_S, shown, whole, strict=True):
+        right = difference(picture, window(frame, HEAD_X[at], 0, TALL_WIDTH, 1))
+        beside = difference(picture, window(frame, HEAD_X[at] - 0.05, 0, TALL_WIDTH, 1))
+        if right > 4 or right > beside / 2:
+            return f"at {at} ms the window is not where its key says (off by {right:.1f}, 5% beside it {beside:.1f})"
+    return ""
+
+
+def _lit(working: Path, final: Path) -> str:
+    """What is wrong with the spotlight: dark outside the ellipse, as it was inside, and nothing before it begins."""
+    before, after = pictures(working, [0.0, LIT_S]), pictures(final, [0.0, LIT_S])
+    outside = float(window(after[1], 0, 0.9, 1, 0.1).mean() / window(before[1], 0, 0.9, 1, 0.1).mean())
+    inside = difference(window(after[1], 0.35, 0.4, 0.3, 0.1), window(before[1], 0.35, 0.4, 0.3, 0.1))
+    untouched = difference(before[0], after[0])
+    if not 0.15 < outside < 0.5 or inside > 6 or untouched > 3:
+        return (
+            f"{final}: the spotlight is wrong: outside it {outside:.2f} of the light is left,"
+            f" inside it differs by {inside:.1f}, before it by {untouched:.1f}"
+        )
+    return ""
+
+
+def _heard(reel: Path) -> str:
+    """What is wrong with the sound of the reel's two parts, generated and recorded."""
+    loudness = look(reel).loudness
+    first, second = loudness[: int(TURN_REEL_S * 2)], loudness[int(TURN_REEL_S * 2) : int(REEL_S * 2)]
+    if min(first) < AUDIBLE / 2 or max(second) < AUDIBLE_BY_PHONE:
+        return f"{reel}: a part of its sound is missing: {loudness}"
+    return ""

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 HOST = "127.0.0.1"
+SAMPLE_MARK = "sample-seeded"  # a file of the data folder: the sample game was made, and if it was deleted it stays so
+OLDEST_PYTHON = (3, 11)
+# Below the range out of which the kernel gives ports to outgoing connections: one of those could take a part's port
+# between the look and the part's start.
+_FREE_PORTS = range(20_000, 32_000)
 DEFAULT_PORTS = {"objectstore": 9000, "storage": 8101, "dbsync": 8102, "render": 8103, "gateway": 8000, "web": 5173}
 
 
@@ -63,31 +70,39 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
 
 def free(data: Path) -> Settings:
     """For tests: free ports and a folder of one's own."""
-    sockets = {name: socket.socket() for name in DEFAULT_PORTS}
-    for one in sockets.values():
-        one.bind((HOST, 0))
-    ports = {name: one.getsockname()[1] for name, one in sockets.items()}
-    for one in sockets.values():
-        one.close()
-    return Settings(data, ports)
+    chosen: dict[str, int] = {}
+    candidates = iter(random.SystemRandom().sample(_FREE_PORTS, 500))
+    for name in DEFAULT_PORTS:
+        chosen[name] = next(port for port in candidates if _is_free(port))
+    return Settings(data, chosen)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
 
 
 def check(settings: Settings) -> None:
-    """CannotStart when a port is taken or the data folder cannot be written."""
+    """CannotStart with every reason: an old Python, a port that is taken, a data folder that cannot be written."""
     faults = []
-    for name, port in settings.ports.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                faults.append(
-                    f"port {port} for {name} is taken by another program (this system, running already?);"
-                    f" end that, or set {port_setting(name)} to a free port"
-                )
+    if sys.version_info < OLDEST_PYTHON:
+        faults.append(
+            f"Python {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} or newer is needed, this is {sys.version.split()[0]}"
+        )
+    faults += [
+        f"port {port} for {name} is taken by another program (this system, running already?);"
+        f" end that, or set {port_setting(name)} to a free port"
+        for name, port in settings.ports.items()
+        if not _is_free(port)
+    ]
     try:
         settings.data.mkdir(parents=True, exist_ok=True)
-        trial = settings.data / ".writable"
+        trial = settings.data / f".writable-{os.getpid()}"
         trial.touch()
         trial.unlink()
     except OSError as error:

@@ -5,6 +5,7 @@ Differs from Pages in one thing: the origins that the build was made for are rep
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
 import os
 import re
@@ -68,7 +69,9 @@ class Site:
 
     async def answer(self, request: web.Request) -> web.Response:
         """A file, a route's document, or the 404 page."""
-        path = unquote(request.path)
+        return await asyncio.to_thread(self._answer, unquote(request.path))
+
+    def _answer(self, path: str) -> web.Response:
         file = self._file(path)
         if file is None:
             target = next((target for pattern, target in self._rewrites if pattern.fullmatch(path)), None)
@@ -93,9 +96,12 @@ class Site:
 
     def _file(self, path: str) -> Path | None:
         name = path.lstrip("/") or "index.html"
-        file = (self._folder / name).resolve()
-        inside = file.is_relative_to(self._folder) and not file.name.startswith("_")
-        return file if inside and file.is_file() else None
+        try:
+            file = (self._folder / name).resolve()
+            inside = file.is_relative_to(self._folder) and not file.name.startswith("_")
+            return file if inside and file.is_file() else None
+        except (OSError, ValueError):  # no name of a file: too long, a zero byte
+            return None
 
     def _ours(self, text: str) -> str:
         # In one pass: a part's new port may be another part's old one.

@@ -1,7 +1,10 @@
 """The running system: started from the boot table, watched, killed part by part in tests, and ended in reverse order.
 
-1. No process outlives the one that started it, even when that is killed by SIGKILL (tests/devstack/test_stack.py).
+Each holds by a test of its number's name in tests/devstack/test_stack.py.
+
+1. No process outlives the one that started it, even when that is killed by SIGKILL.
 2. A part that dies while it should run is started again, with a growing pause, and said so.
+3. A stop ends the parts in the reverse of their order, each by its own id, and waits for each.
 """
 
 from __future__ import annotations
@@ -10,47 +13,61 @@ import ctypes
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-from devstack import keys, table
-from devstack.settings import HOST, ROOT, CannotStart, Settings
+from devstack import bucket, keys, table
+from devstack.ready import is_ready
+from devstack.settings import ROOT, CannotStart, Settings
 from devstack.table import Part
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+STEADY_S = 60.0  # a part that ran for so long begins with the first pause again
+KEPT_LOG_BYTES = 64 << 20
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 
 Say = Callable[[str], None]
 
 
+@dataclass
+class Running:
+    """A part's process. `again_s` is when a dead one is to be started again, by the monotonic clock."""
+
+    process: subprocess.Popen[bytes]
+    began_s: float
+    failures: int = 0
+    again_s: float | None = None
+
+
 class Stack:
-    """All parts of one system. Use from one thread; the watch of `supervise` runs in its own."""
+    """All parts of one system. Use from one thread, which must outlive them: they die with the thread that started
+    them (that is how they die with a killed process).
+
+    `extra` adds settings by part; `parts` are others than the boot table's.
+    """
 
     def __init__(
-        self, settings: Settings, say: Say = lambda line: None, extra: dict[str, dict[str, str]] | None = None
+        self,
+        settings: Settings,
+        say: Say = lambda line: None,
+        extra: Mapping[str, Mapping[str, str]] | None = None,
+        parts: Sequence[Part] | None = None,
     ) -> None:
         self.settings = settings
         self.keys = keys.load(settings.data)
         self._say = say
         self._extra = extra or {}
-        self._parts = {part.name: part for part in table.parts(settings, self.keys)}
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._lock = threading.RLock()
-        self._stopping = threading.Event()
+        self._parts = {part.name: part for part in parts or table.parts(settings, self.keys)}
+        self._running: dict[str, Running] = {}
 
     @property
     def logs(self) -> Path:
@@ -59,58 +76,77 @@ class Stack:
 
     @property
     def traces(self) -> Path:
-        """The folder of their spans."""
+        """The folder of their spans, {service}.jsonl."""
         return self.settings.data / "traces"
 
     def start(self, *names: str) -> None:
         """Starts parts (all of them by default) and waits until each is ready; CannotStart."""
         wanted = names or tuple(self._parts)
+        setup = None
+        if not names:
+            _set_old_aside(self.logs)
+            _set_old_aside(self.traces)
         if "objectstore" in wanted:
             self._spawn("objectstore")
-            self._wait("objectstore")
-        setup = self._set_up_bucket() if not names else None
+            self._wait("objectstore", ("objectstore",))
+            setup = None if names else self._set_up_bucket()
         others = [name for name in wanted if name != "objectstore"]
         for name in others:
             self._spawn(name)
-        for name in others:
-            self._wait(name)
-        if setup is not None and setup.wait(READY_TIMEOUT_S) != 0:
-            raise CannotStart(f"the bucket could not be set up; see {self.logs / 'bucket.log'}")
+        # The gateway is ready when those behind it are.
+        vouched = table.BEHIND_GATEWAY if "gateway" in others else ()
+        for name in (name for name in others if name not in vouched):
+            self._wait(name, others)
+        if setup is not None:
+            if setup.wait(READY_TIMEOUT_S) != 0:
+                raise CannotStart(f"the bucket could not be set up; see {self.logs / 'bucket.log'}")
+            bucket.remember(self.settings, self.keys)
 
     def stop(self) -> None:
         """Ends all parts, the last started first, each by SIGTERM and, past its time, by SIGKILL."""
-        self._stopping.set()
         for name in reversed(self._parts):
             self.end(name)
 
     def end(self, name: str, number: int = signal.SIGTERM) -> int | None:
         """Ends a part and waits for it; its exit status, None when it did not run."""
-        with self._lock:
-            child = self._children.pop(name, None)
-            if child is None:
-                return None
-            child.send_signal(number)
-            try:
-                return child.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self._say(f"{name} did not stop in {STOP_TIMEOUT_S:g} s and was killed")
-                child.kill()
-                return child.wait()
+        running = self._running.pop(name, None)
+        if running is None:
+            return None
+        child = running.process
+        child.send_signal(number)
+        try:
+            return child.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._say(f"{name} did not stop in {STOP_TIMEOUT_S:g} s and was killed")
+            child.kill()
+            return child.wait()
 
     def kill(self, name: str) -> None:
         """Ends a part as a crash would."""
         self.end(name, signal.SIGKILL)
 
+    def launch(self, name: str) -> None:
+        """Starts a part that was ended, without waiting until it is ready."""
+        self._spawn(name)
+
     def restart(self, name: str) -> None:
         """Starts a part that was ended; waits until it is ready."""
         self.start(name)
 
+    def heal(self) -> None:
+        """Starts what was ended or has died, and waits until all parts are ready: for a test's end."""
+        for name, part in self._parts.items():
+            running = self._running.get(name)
+            if running is None or running.process.poll() is not None or not is_ready(part):
+                self.end(name, signal.SIGKILL)
+                self.start(name)
+
     def pid(self, name: str) -> int:
         """The process id of a running part."""
-        return self._children[name].pid
+        return self._running[name].process.pid
 
     def log_lines(self, name: str) -> list[dict[str, Any]]:
-        """What a part has logged, as far as it is JSON."""
+        """What a part has logged; a line that is no JSON has the level "raw"."""
         lines = []
         path = self.logs / f"{name}.jsonl"
         for text in path.read_text(errors="replace").splitlines() if path.exists() else ():
@@ -120,80 +156,62 @@ class Stack:
                 lines.append({"level": "raw", "message": text})
         return lines
 
-    def supervise(self) -> threading.Thread:
-        """Starts again what dies, until `stop`."""
-        thread = threading.Thread(target=self._watch, name="supervise", daemon=True)
-        thread.start()
-        return thread
-
-    def _watch(self) -> None:
-        failures: dict[str, int] = {}
-        while not self._stopping.wait(0.5):
-            for name, child in list(self._children.items()):
-                status = child.poll()
-                if status is None or self._stopping.is_set():
-                    continue
-                failures[name] = failures.get(name, 0) + 1
-                pause = min(30.0, 0.5 * 2 ** failures[name])
-                self._say(f"{name} ended unexpectedly (status {status}); starting it again in {pause:g} s")
-                if self._stopping.wait(pause):
-                    return
-                with self._lock:
-                    if self._children.get(name) is child:
-                        self._spawn(name)
+    def mend(self) -> None:
+        """Starts again what has died, once its pause is over. Call a few times a second; returns at once."""
+        now_s = time.monotonic()
+        for name, running in self._running.items():
+            status = running.process.poll()
+            if status is None:
+                continue
+            if running.again_s is None:
+                running.failures = 0 if now_s - running.began_s > STEADY_S else running.failures
+                pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**running.failures)
+                running.again_s = now_s + pause_s
+                self._say(f"{name} ended unexpectedly ({_ending(status)}); starting it again in {pause_s:g} s")
+            elif now_s >= running.again_s:
+                fresh = Running(self._popen_part(name), now_s, running.failures + 1)
+                self._running[name] = fresh
+                self._say(f"{name} started again")
 
     def _spawn(self, name: str) -> None:
+        self._running[name] = Running(self._popen_part(name), time.monotonic())
+
+    def _popen_part(self, name: str) -> subprocess.Popen[bytes]:
         part = self._parts[name]
         self.logs.mkdir(parents=True, exist_ok=True)
-        with (self.logs / f"{name}.jsonl").open("ab") as log, self._lock:
-            environ = {**_base_environ(), **part.environ, **self._extra.get(name, {})}
-            self._children[name] = _popen([sys.executable, "-m", part.module], environ, log)
+        environ = {**base_environ(), **part.environ, **self._extra.get(name, {})}
+        with (self.logs / f"{name}.jsonl").open("ab") as log:
+            return popen([sys.executable, "-m", part.module], environ, log)
 
-    def _set_up_bucket(self) -> subprocess.Popen[bytes]:
-        environ = {**_base_environ(), **table.bucket_environ(self.settings, self.keys)}
+    def _set_up_bucket(self) -> subprocess.Popen[bytes] | None:
+        if bucket.is_set_up(self.settings, self.keys):
+            return None
+        environ = {**base_environ(), **table.bucket_environ(self.settings, self.keys)}
         with (self.logs / "bucket.log").open("ab") as log:
-            return _popen([sys.executable, str(ROOT / "deploy/r2/setup.py")], environ, log)
+            return popen([sys.executable, *bucket.COMMAND], environ, log)
 
-    def _wait(self, name: str) -> None:
+    def _wait(self, name: str, started: Sequence[str]) -> None:
+        """Until a part is ready; CannotStart when it takes too long, or one of those it was started with has died."""
         part, deadline = self._parts[name], time.monotonic() + READY_TIMEOUT_S
         pause = 0.02
         while not is_ready(part):
-            status = self._children[name].poll()
-            if status is not None or time.monotonic() > deadline:
-                what = (
-                    f"ended with status {status}" if status is not None else f"was not ready in {READY_TIMEOUT_S:g} s"
-                )
-                path = self.logs / f"{name}.jsonl"
-                end = path.read_text(errors="replace")[-1500:]
-                raise CannotStart(f"{name} {what}; the end of {path}:\n{end}")
+            for other in started:
+                status = self._running[other].process.poll()
+                if status is not None:
+                    raise CannotStart(f"{other} did not start ({_ending(status)}); {self._log_end(other)}")
+            if time.monotonic() > deadline:
+                raise CannotStart(f"{name} was not ready in {READY_TIMEOUT_S:g} s; {self._log_end(name)}")
             time.sleep(pause)
             pause = min(0.2, pause * 1.5)
 
-
-def is_ready(part: Part) -> bool:
-    """Whether a part answers as one that is ready."""
-    try:
-        with socket.create_connection((HOST, part.port), timeout=0.5):
-            if part.ready == "tcp":
-                return True
-        if part.ready == "http":
-            with urllib.request.urlopen(f"http://{HOST}:{part.port}/readyz", timeout=5) as answer:
-                return bool(answer.status == 200)
-        with grpc.insecure_channel(f"{HOST}:{part.port}") as channel:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
-            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-    except (OSError, urllib.error.URLError, grpc.RpcError):
-        return False
-
-
-def is_up(settings: Settings) -> bool:
-    """Whether a system answers on the settings' gateway port."""
-    return is_ready(Part("gateway", "gateway", settings.ports["gateway"], "http"))
+    def _log_end(self, name: str) -> str:
+        path = self.logs / f"{name}.jsonl"
+        return f"the end of {path}:\n{path.read_text(errors='replace')[-1500:]}"
 
 
 @contextmanager
 def boot(
-    settings: Settings, extra: dict[str, dict[str, str]] | None = None, say: Say = lambda line: None
+    settings: Settings, extra: Mapping[str, Mapping[str, str]] | None = None, say: Say = lambda line: None
 ) -> Iterator[Stack]:
     """A whole system for as long as the context lasts; `extra` adds settings by part."""
     stack = Stack(settings, say, extra)
@@ -204,24 +222,42 @@ def boot(
         stack.stop()
 
 
-def _base_environ() -> dict[str, str]:
+def base_environ() -> dict[str, str]:
+    """What every part is given beside its own settings: nothing of ours leaks into them."""
     roots = (ROOT / "services", ROOT / "protos/gen", ROOT / "deploy/local")
     return {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": os.pathsep.join(map(str, roots)), "PYTHONUNBUFFERED": "1"}
 
 
-def _popen(command: list[str], environ: dict[str, str], log: Any) -> subprocess.Popen[bytes]:
-    # Its own session: a Ctrl-C in the terminal reaches this program alone, which ends the parts in order.
+def popen(command: Sequence[str], environ: Mapping[str, str], log: IO[bytes] | int) -> subprocess.Popen[bytes]:
+    """Starts a process that dies with this one, in a session of its own: a Ctrl-C in the terminal reaches this program
+    alone, which ends the parts in order."""
     return subprocess.Popen(
         command,
-        env=environ,
+        env=dict(environ),
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
         start_new_session=True,
-        preexec_fn=_die_with_parent,
+        preexec_fn=_die_with_parent(os.getpid()),
     )
 
 
-def _die_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _die_with_parent(parent: int) -> Callable[[], None]:
+    def ask() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before it was asked
+            os._exit(1)
+
+    return ask
+
+
+def _ending(status: int) -> str:
+    return f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
+
+
+def _set_old_aside(folder: Path) -> None:
+    """Keeps a folder of ever-growing files bounded: at a start, a file that is too large becomes its only old one."""
+    for path in folder.glob("*.jsonl"):
+        if path.stat().st_size > KEPT_LOG_BYTES:
+            path.replace(path.with_suffix(".jsonl.old"))

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from devstack.keys import Keys
 from devstack.settings import HOST, Settings
 
 BUCKET = "reel-ballers-users"
-SERVICES = ("storage", "dbsync", "render", "gateway")
+BEHIND_GATEWAY = ("storage", "dbsync", "render")
+SERVICES = (*BEHIND_GATEWAY, "gateway")
 
 
 @dataclass(frozen=True)
 class Part:
-    """One process: `python -m module` with exactly this environment."""
+    """One process: `python -m module` with exactly this environment.
+
+    `ready` says how to know that it is: "grpc" asks its health service, a path such as "/readyz" must answer 200.
+    """
 
     name: str
     module: str
     port: int
-    ready: Literal["tcp", "grpc", "http"]
+    ready: str
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -52,7 +55,7 @@ def parts(settings: Settings, keys: Keys) -> tuple[Part, ...]:
             "objectstore",
             "objectstore",
             ports["objectstore"],
-            "tcp",
+            "/-/health",
             {
                 "LISTEN": at("objectstore"),
                 "OBJECTSTORE_DATA": str(data / "objectstore"),
@@ -72,7 +75,7 @@ def parts(settings: Settings, keys: Keys) -> tuple[Part, ...]:
             "gateway",
             "gateway",
             ports["gateway"],
-            "http",
+            "/readyz",
             {
                 **base("gateway"),
                 **inner,
@@ -84,7 +87,7 @@ def parts(settings: Settings, keys: Keys) -> tuple[Part, ...]:
             "web",
             "devstack.site",
             ports["web"],
-            "tcp",
+            "/",
             {"LISTEN": at("web"), "REEL_API_ORIGIN": settings.api_origin, "REEL_MEDIA_ORIGIN": settings.store_origin},
         ),
     )

@@ -177,6 +177,7 @@ class Exports:
         """An open export with its job: watched, or ended."""
         if job.terminal:
             return await self.finaliser.finish(user_id, export.id, job)
+        job = self.watches.risen(user_id, export.id, job)
         self.watches.start(user_id, export, job)
         return with_job(export, job)
 

@@ -10,6 +10,7 @@ import logging
 import random
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from chassis import tracing
@@ -42,6 +43,13 @@ class Watches:
     def job(self, user_id: str, export_id: str) -> Job | None:
         """What the watch on an export saw last; None when there is no watch, or it has seen nothing yet."""
         return self._jobs.get((user_id, export_id))
+
+    def risen(self, user_id: str, export_id: str, job: Job) -> Job:
+        """The job with the most progress that was seen of it: one that begins again is not shown going back."""
+        last = self._jobs.get((user_id, export_id))
+        if last is None or job.terminal or last.progress <= job.progress:
+            return job
+        return replace(job, progress=last.progress)
 
     def start(self, user_id: str, export: Export, job: Job | None = None) -> None:
         """Watches an unfinished export, unless it is watched already or there is no room: then its reads do the
@@ -116,5 +124,6 @@ class Watches:
         return True
 
     def _saw(self, user_id: str, export: Export, job: Job) -> None:
+        job = self.risen(user_id, export.id, job)
         self._jobs[user_id, export.id] = job
         self._hub.export(user_id, with_job(export, job))
