@@ -71,6 +71,8 @@ class Committer:
         `deadline_s` (monotonic) bounds the whole. Broken when the copy must be opened again: the answers are lost, and
         every request may be retried with its key.
         """
+        if len(requests) > 1 and any(one.migration for one in requests):
+            raise ValueError("a migration runs alone: its foreign keys are off")
         try:
             return self._commit(requests, deadline_s, spent)
         except StoreUnavailable as error:

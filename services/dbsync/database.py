@@ -96,7 +96,9 @@ class Database:
         self._confirmed_s = float("-inf")  # when the last request to the log began that found the copy at the head
         self._waiting: deque[_Waiting] = deque()
         self._working = False
+        self._running: set[asyncio.Task[None]] = set()
         self._compacting = False
+        self._closed = False
         self._snapshot_version = 0
 
     @property
@@ -139,7 +141,8 @@ class Database:
         return await self._read(query.head, None, spent), spent
 
     async def close(self) -> None:
-        """Ends commits under way and removes the copy."""
+        """Lets the commit under way end and removes the copy; what comes later is refused."""
+        self._closed = True
         async with self._lock:
             opened, self._opened = self._opened, None
             if opened is not None:
@@ -149,8 +152,7 @@ class Database:
         for _ in range(_TRIES):
             try:
                 return await self._read_once(read, min_version, spent)
-            except Broken as error:
-                log.error("the local copy broke: %s", error, extra={"database": self._slots.database})
+            except Broken:
                 await self._exclusive(self._reopen)
         raise unavailable("store_unavailable", "The local copy of the database keeps breaking; try again.")
 
@@ -201,6 +203,9 @@ class Database:
 
         try:
             return await self._in(self._pools.readers, timed)
+        except Broken as error:
+            self._give_up(replica, error)
+            raise
         finally:
             spent.queue_ms += (began_s - asked_s) * 1000
             spent.run_ms += (self._clock.now_s() - began_s) * 1000
@@ -243,14 +248,23 @@ class Database:
 
         with deadlines.unbounded():
             task = asyncio.create_task(alone())
+        self._running.add(task)
+        task.add_done_callback(self._ran)
         try:
             await asyncio.shield(task)
         except (StoreUnavailable, Damaged, NotNext) as error:
             raise self._fault(error) from error
 
+    def _ran(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.debug("ended with %s", error, extra={"database": self._slots.database})  # its caller may be gone
+
     async def _ensure_open(self) -> None:
         if self._opened is not None:
             return
+        if self._closed:
+            raise unavailable("store_unavailable", "The service is ending; try again in a moment.")
         began_s = self._clock.now_s()
         self._opened = await self._in(
             self._pools.writers,
@@ -263,10 +277,15 @@ class Database:
         self._compact_if_due()
 
     async def _reopen(self) -> None:
-        opened, self._opened = self._opened, None
-        if opened is not None:
+        """A fresh copy, unless somebody has made one already."""
+        if self._opened is not None and self._opened.committer.replica.broken:
+            opened, self._opened = self._opened, None
             await self._in(self._pools.writers, opened.committer.replica.close)
         await self._ensure_open()
+
+    def _give_up(self, replica: Replica, error: Exception) -> None:
+        log.error("the local copy broke: %s", error, extra={"database": self._slots.database})
+        replica.give_up()
 
     async def _work(self) -> None:
         """The writer: takes what waits, group by group, until nothing waits."""
@@ -315,8 +334,8 @@ class Database:
     async def _commit(self, requests: list[CommitRequest], spent: Spent) -> list[Answer]:
         for _ in range(_TRIES):
             began_s = self._clock.now_s()
-            if self._opened is None:
-                await self._ensure_open()
+            if self._opened is None or self._opened.committer.replica.broken:
+                await self._reopen()
                 spent.catch_up_ms += (self._clock.now_s() - began_s) * 1000
             if self._opened is None:
                 break
@@ -327,14 +346,19 @@ class Database:
                     lambda c=committer: c.commit(requests, self._clock.now_s() + self._bounds.commit_s, spent),  # type: ignore[misc]
                 )
             except Broken as error:
-                log.error("the local copy broke: %s", error, extra={"database": self._slots.database})
+                self._give_up(committer.replica, error)
                 await self._reopen()
+            except Exception as error:
+                # A bug, or memory ran out in the middle: in what state the copy is, nobody knows.
+                self._give_up(committer.replica, error)
+                raise
         return [outcome_unknown()] * len(requests)
 
     def _compact_if_due(self) -> None:
         if self._opened is None or self._compacting:
             return
-        if self._opened.committer.replica.version - self._snapshot_version >= snapshots.COMPACT_AFTER:
+        replica = self._opened.committer.replica
+        if replica.version - self._snapshot_version >= snapshots.compact_after(replica.page_count):
             self._compacting = True
             self._spawn(self._compact(), f"compaction of {self._slots.database}")
 
@@ -346,7 +370,7 @@ class Database:
                     return
                 replica = self._opened.committer.replica
                 image = await self._in(self._pools.writers, replica.image)
-            self._snapshot_version = image.version  # also when it fails: the next try comes COMPACT_AFTER later
+            self._snapshot_version = image.version  # also when it fails: the next try comes as much later
             with tracing.span("compaction", attributes={"database": self._slots.database, "version": image.version}):
                 timeout_s = self._bounds.catch_up_s
                 await self._in(

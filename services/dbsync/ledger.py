@@ -12,12 +12,15 @@ import html
 import logging
 import re
 import socket
+import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -39,7 +42,8 @@ _METADATA = "x-amz-meta-"
 _SOCKET_OPTIONS = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 # 409: another conditional write to the key is under way, and either may win.
 _UNCLEAR_STATUS = {408, 409, 425, 429}
-_PASSING = {"RequestTimeTooSkewed", "RequestTimeout"}  # a machine's clock is wrong for a moment after a suspend
+_SKEWED = "RequestTimeTooSkewed"
+_PASSING = {_SKEWED, "RequestTimeout"}
 _KEY, _CODE = re.compile(rb"<Key>([^<]*)</Key>"), re.compile(rb"<Code>([^<]*)</Code>")
 
 
@@ -50,6 +54,24 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class Signer(S3SigV4Auth):
+    """Signs with the store's time, as far as this machine's is known to differ: after a suspend it does."""
+
+    ahead_s = 0.0  # of this machine's clock
+
+    def follow(self, date: str) -> None:
+        """The store refused our time; this is the Date of its answer."""
+        try:
+            self.ahead_s = parsedate_to_datetime(date).timestamp() - time.time()
+        except ValueError:
+            log.warning("the store's answer has no date", extra={"date": date})
+
+    def _modify_request_before_signing(self, request: Any) -> None:
+        now = datetime.fromtimestamp(time.time() + self.ahead_s, UTC)
+        request.context["timestamp"] = now.strftime("%Y%m%dT%H%M%SZ")
+        super()._modify_request_before_signing(request)  # type: ignore[misc]  # not in the stubs
 
 
 class Wire:
@@ -67,7 +89,7 @@ class Wire:
     ) -> None:
         """`attempt_s` is how long the store may be silent."""
         self._base = f"{endpoint_url.rstrip('/')}/{bucket}"
-        self._signer = S3SigV4Auth(Credentials(access_key_id, secret_access_key), "s3", REGION)
+        self.signer = Signer(Credentials(access_key_id, secret_access_key), "s3", REGION)
         self._session = URLLib3Session(
             timeout=(min(attempt_s, CONNECT_S), attempt_s),  # type: ignore[arg-type]  # (connect, read) is taken too
             max_pool_connections=connections,
@@ -87,32 +109,33 @@ class Wire:
         url = f"{self._base}/{key}" if key else self._base
         request = AWSRequest(method=method, url=url, params=dict(query or {}), headers=dict(headers or {}), data=body)
         try:
-            self._signer.add_auth(request)
+            self.signer.add_auth(request)
             answer = self._session.send(request.prepare())
             found = Answer(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, answer.content)
         except (BotoCoreError, OSError) as error:
             raise Undecided(f"{type(error).__name__}: {error}") from error
-        return _answered(method, found)
+        return self._answered(method, found)
 
     def close(self) -> None:
         """Ends the connections."""
         self._session.close()
 
-
-def _answered(method: str, found: Answer) -> Answer:
-    expected = found.headers.get("content-length")
-    if method != "HEAD" and expected is not None and expected != str(len(found.body)):
-        raise Undecided(f"{len(found.body)} of {expected} bytes came")
-    if 200 <= found.status < 300 or found.status == 412:
-        return found
-    match = _CODE.search(found.body)
-    code = match[1].decode(errors="replace") if match else ""
-    if found.status == 404 and code in ("", "NoSuchKey"):
-        return found
-    if found.status >= 500 or found.status in _UNCLEAR_STATUS or found.status < 400 or code in _PASSING:
-        raise Undecided(f"{found.status} {code}")
-    log.error("the store refuses us: %s %s", found.status, code, extra={"status": found.status, "code": code})
-    raise Hopeless(f"{found.status} {code}")
+    def _answered(self, method: str, found: Answer) -> Answer:
+        expected = found.headers.get("content-length")
+        if method != "HEAD" and expected is not None and expected != str(len(found.body)):
+            raise Undecided(f"{len(found.body)} of {expected} bytes came")
+        if 200 <= found.status < 300 or found.status == 412:
+            return found
+        match = _CODE.search(found.body)
+        code = match[1].decode(errors="replace") if match else ""
+        if found.status == 404 and code in ("", "NoSuchKey"):
+            return found
+        if code == _SKEWED:
+            self.signer.follow(found.headers.get("date", ""))
+        if found.status >= 500 or found.status in _UNCLEAR_STATUS or found.status < 400 or code in _PASSING:
+            raise Undecided(f"{found.status} {code}")
+        log.error("the store refuses us: %s %s", found.status, code, extra={"status": found.status, "code": code})
+        raise Hopeless(f"{found.status} {code}")
 
 
 class S3Store:

@@ -77,6 +77,11 @@ class Replica:
         vfs.add(self._path, self._gate)
 
     @property
+    def broken(self) -> bool:
+        """Whether the copy was given up."""
+        return self._broken
+
+    @property
     def checksum(self) -> int:
         """Of the whole database at `version`."""
         return self._sums.checksum
@@ -179,7 +184,7 @@ class Replica:
             guard.own("COMMIT")
         except apsw.Error as error:
             if self._gate.passed:
-                self._give_up()
+                self.give_up()
                 raise Broken("a durable commit could not be published locally") from error
             self.rollback()
             if self._gate.failure is not None:
@@ -188,7 +193,7 @@ class Replica:
         finally:
             self._gate.end()
         if self._broken or not steps:
-            self._give_up()
+            self.give_up()
             raise Broken("a commit was published that the gate did not pass")
         self._sums.take(steps[-1])
 
@@ -210,7 +215,7 @@ class Replica:
             return b""
         page = self._gate.page(number)
         if not self._sums.holds(number, page):
-            self._give_up()
+            self.give_up()
             raise Broken(f"the local file does not hold page {number} of version {self.version}")
         return page
 
@@ -272,7 +277,7 @@ class Replica:
             connection, _ = self.writer()
             body = connection.serialize("main")
         if PageSums(pages.split(body)).checksum != self._sums.checksum:
-            self._give_up()
+            self.give_up()
             raise Broken("the local file does not have the checksum of its version")
         return Image(self.version, self.schema_version, self._sums.checksum, body)
 
@@ -300,7 +305,8 @@ class Replica:
             self._broken = True
         return apsw.SQLITE_OK
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
+        """The copy may be wrong: whatever uses it from now on is told so."""
         self._broken = True
         self._gate.forget()
 

@@ -22,9 +22,13 @@ from dbsync.slots import Blob, Store
 
 log = logging.getLogger(__name__)
 
-COMPACT_AFTER = 32  # entries since the last snapshot
 FORMAT = "1"
 _NUMBER = re.compile(r"\d{1,19}")
+
+
+def compact_after(page_count: int) -> int:
+    """After how many entries since the last snapshot a new one is due: a large database is not uploaded for a few."""
+    return max(32, page_count // 64)
 
 
 def snapshot_key(database: str) -> str:

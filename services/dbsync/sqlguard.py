@@ -85,7 +85,7 @@ class Limits:
 
     rows: int = 10_000
     result_bytes: int = 3 << 20
-    kept_bytes: int = 256 << 10  # of a commit's results, which are kept beside its idempotency key
+    kept_bytes: int = 1 << 20  # of a commit's results, which are kept beside its idempotency key
     steps: int = 50_000_000
     seconds: float = 5.0
     statements: int = 500

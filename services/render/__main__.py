@@ -44,6 +44,7 @@ async def serve(config: Config, life: Life) -> None:
     render_pb2_grpc.add_RenderServiceServicer_to_server(service.RenderRpc(jobs, ledger, storage, engine), server.grpc)
     life.on_stop("jobs", jobs.stop)
     life.on_stop("server", server.stop)
+    life.on_stop("watches", jobs.let_go)
     background = life.spawn(jobs.take_over(), "take over"), life.spawn(jobs.run(), "run jobs")
     await server.start()
     await life.stopping.wait()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ VIDEO_TYPE = "video/mp4"
 POSTER_TYPE = "image/jpeg"
 GRANT_SPARE_S = 600
 UPLOADING_FROM = 0.95
+PATIENCE_S = 900.0  # with a store that is away: what is rendered is not thrown away for it
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,12 @@ class Attempts:
     async def run(self, job: Job, spec_bytes: bytes, progress: Progress) -> list[Finished]:
         """The outputs of a job's attempt, standing in the store; AttemptFailed, Fault."""
         spec = self.decode(spec_bytes)
-        folder = self.work_dir / f"{job.job_id}-{job.attempt}"
-        await asyncio.to_thread(folder.mkdir, parents=True)
+        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=f"{job.job_id}-", dir=self.work_dir))
         try:
             sources = list(dict.fromkeys(clip.source for clip in spec.clips))
             lifetime_s = round(self.engine.attempt_timeout_s) + GRANT_SPARE_S
-            urls = await self.storage.download_urls(job.tenant, [source.key for source in sources], lifetime_s)
+            keys = [source.key for source in sources]
+            urls = await self.storage.download_urls(job.tenant, keys, lifetime_s, patience_s=PATIENCE_S)
             task = Task(spec, dict(zip(sources, urls, strict=True)), str(folder), self.ffmpeg_path)
             with _PhaseSpans(progress) as told:
                 products = await self.engine.produce(task, told)
@@ -62,9 +64,11 @@ class Attempts:
             progress("uploading", UPLOADING_FROM + (1 - UPLOADING_FROM) * number / len(products))
             poster_key = f"{prefix}/{product.poster}" if product.poster else ""
             if poster_key:
-                await self.storage.upload(job.tenant, poster_key, folder / product.poster, POSTER_TYPE)
+                still = folder / product.poster
+                await self.storage.upload(job.tenant, poster_key, still, POSTER_TYPE, patience_s=PATIENCE_S)
             key = f"{prefix}/{product.name}"
-            stored = await self.storage.upload(job.tenant, key, folder / product.name, VIDEO_TYPE)
+            video = folder / product.name
+            stored = await self.storage.upload(job.tenant, key, video, VIDEO_TYPE, patience_s=PATIENCE_S)
             out.append(
                 Finished(
                     name=product.name,

@@ -5,10 +5,13 @@ The runner drains standard error all the time (a full pipe would stop FFmpeg) an
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import queue
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,8 +27,13 @@ _X264 = {
     Quality.STANDARD: {"preset": "veryfast", "crf": 19},
     Quality.HIGH: {"preset": "fast", "crf": 17},
 }
-_TAGS = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709", "color_range": "tv"}
+# What the pictures are, said before the encoder: said to the encoder alone, FFmpeg would convert them from a guess.
+_COLORS = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709", "range": "tv"}
 FINISH_TIMEOUT_S = 300
+AHEAD_FRAMES = 4  # drawn while FFmpeg is still busy
+PIPE_BYTES = 1 << 20
+# Edit lists count in it: whole samples at 48 kHz and whole frames at the usual rates.
+MOVIE_TIMESCALE = 240_000
 
 
 class EncodeError(Exception):
@@ -41,21 +49,47 @@ class Encoder:
         # One time base for all pieces, or joining them would round their times.
         options = {"vcodec": "libx264", "pix_fmt": "yuv420p", "an": None, "video_track_timescale": _timescale(fps)}
         options |= {"g": max(1, round(fps * 2)), "x264-params": "colorprim=bt709:transfer=bt709:colormatrix=bt709"}
-        built = source.output(str(path), format="mp4", **options, **_X264[quality], **_TAGS)
+        built = source.filter("setparams", **_COLORS).output(str(path), format="mp4", **options, **_X264[quality])
         self._process = _Process(binary, _arguments(built), stdin=subprocess.PIPE)
+        self._queue: queue.Queue[Picture | None] = queue.Queue(AHEAD_FRAMES)
+        self._failure: EncodeError | None = None
+        self._writer = threading.Thread(target=self._write_on, daemon=True)
+        self._writer.start()
 
     def write(self, picture: Picture) -> None:
-        """Adds a frame; EncodeError when FFmpeg has given up."""
-        for plane in picture.planes:
-            self._process.write(plane if plane.flags.c_contiguous else plane.copy())
+        """Adds a frame, which must not change any more; EncodeError when FFmpeg has given up."""
+        self._queue.put(picture)
+        if self._failure is not None:
+            raise self._failure
 
     def finish(self) -> None:
         """Waits for the file to be whole; EncodeError."""
+        self._queue.put(None)
+        self._writer.join()
+        if self._failure is not None:
+            raise self._failure
         self._process.finish()
+
+    def _write_on(self) -> None:
+        """Writes while the next frames are drawn; what comes after a failure is dropped."""
+        while (picture := self._queue.get()) is not None:
+            if self._failure is not None:
+                continue
+            try:
+                for plane in picture.planes:
+                    self._process.write(plane if plane.flags.c_contiguous else plane.copy())
+            except EncodeError as error:
+                self._failure = error
 
 
 def join(
-    binary: str, pieces: Sequence[Path], sound: Path | None, target: Path, metadata: Mapping[str, str], work: Path
+    binary: str,
+    pieces: Sequence[Path],
+    sound: Path | None,
+    target: Path,
+    metadata: Mapping[str, str],
+    work: Path,
+    beat: Callable[[], None],
 ) -> None:
     """Video pieces one after the other, copied, with 16-bit sound encoded once, ready to stream from its first byte."""
     streams: list[Any] = [_listed(pieces, target, work).video]
@@ -63,12 +97,7 @@ def join(
     if sound is not None:
         streams.append(ffmpeg.input(str(sound), format="s16le", ar=SAMPLE_RATE, ac=2).audio)
         options |= {"acodec": "aac", "audio_bitrate": "160k"}
-    _write(binary, streams, options, target, metadata)
-
-
-def remux(binary: str, pieces: Sequence[Path], target: Path, metadata: Mapping[str, str], work: Path) -> None:
-    """Pieces with their sound one after the other, all copied, ready to stream from the first byte."""
-    _write(binary, [_listed(pieces, target, work)], {"c": "copy"}, target, metadata)
+    _write(binary, streams, options, target, metadata, beat)
 
 
 def _listed(pieces: Sequence[Path], target: Path, work: Path) -> Any:
@@ -77,13 +106,21 @@ def _listed(pieces: Sequence[Path], target: Path, work: Path) -> Any:
     return ffmpeg.input(str(listing), format="concat", safe=1)
 
 
-def _write(binary: str, streams: list[Any], options: dict[str, Any], target: Path, metadata: Mapping[str, str]) -> None:
+def _write(
+    binary: str,
+    streams: list[Any],
+    options: dict[str, Any],
+    target: Path,
+    metadata: Mapping[str, str],
+    beat: Callable[[], None],
+) -> None:
     pairs = [f"{key}={value}" for key, value in metadata.items() if value]
-    built = ffmpeg.output(*streams, str(target), format="mp4", movflags="+faststart", map_metadata=-1, **options)
+    options |= {"format": "mp4", "movflags": "+faststart", "movie_timescale": MOVIE_TIMESCALE, "map_metadata": -1}
+    built = ffmpeg.output(*streams, str(target), **options)
     arguments = _arguments(built)
     # ffmpeg-python takes one value a name: metadata has many.
     extra = [word for pair in pairs for word in ("-metadata", pair)]
-    run(binary, [*arguments[:-1], *extra, arguments[-1]])
+    run(binary, [*arguments[:-1], *extra, arguments[-1]], beat)
 
 
 def poster(binary: str, video: Path, target: Path, at_s: float) -> None:
@@ -94,9 +131,11 @@ def poster(binary: str, video: Path, target: Path, at_s: float) -> None:
     run(binary, _arguments(built))
 
 
-def run(binary: str, arguments: Sequence[str]) -> None:
-    """Runs FFmpeg to its end; EncodeError."""
-    _Process(binary, arguments, stdin=subprocess.DEVNULL).finish()
+def run(binary: str, arguments: Sequence[str], beat: Callable[[], None] = lambda: None) -> None:
+    """Runs FFmpeg to its end, with a `beat` for each of its own; EncodeError."""
+    process = _Process(binary, ["-progress", "pipe:1", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    process.follow(beat)
+    process.finish()
 
 
 def _arguments(built: Any) -> list[str]:
@@ -111,10 +150,11 @@ def _timescale(fps: Fraction) -> int:
 
 
 class _Process:
-    def __init__(self, binary: str, arguments: Sequence[str], *, stdin: int) -> None:
-        self._child = subprocess.Popen(
-            [binary, *arguments], stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
+    def __init__(self, binary: str, arguments: Sequence[str], *, stdin: int, stdout: int = subprocess.DEVNULL) -> None:
+        self._child = subprocess.Popen([binary, *arguments], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE)
+        if self._child.stdin is not None:
+            with contextlib.suppress(OSError):  # the system may allow no more than it gave
+                fcntl.fcntl(self._child.stdin, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._said: deque[str] = deque(maxlen=20)
         self._drain = threading.Thread(target=self._listen, daemon=True)
         self._drain.start()
@@ -123,6 +163,15 @@ class _Process:
         assert self._child.stderr is not None
         for line in self._child.stderr:
             self._said.append(line.decode(errors="replace").rstrip())
+
+    def follow(self, beat: Callable[[], None]) -> None:
+        """Listens to its reports of progress until it closes them, each of which tells whether it came on."""
+        assert self._child.stdout is not None
+        before = b""
+        for line in self._child.stdout:
+            if line.startswith((b"out_time_us=", b"total_size=")) and line != before:
+                before = line
+                beat()
 
     def write(self, data: Any) -> None:
         assert self._child.stdin is not None

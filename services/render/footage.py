@@ -139,13 +139,9 @@ class Footage:
         back_s = settle_s
         while True:
             from_s = max(Fraction(0), time_s - back_s)
-            ticks = int((from_s + self.origin) / (self._video.time_base or self._base))
-            try:
-                self._container.seek(ticks, stream=self._video, backward=True)
-            except av.FFmpegError:
-                # Without an index: from the start.
-                self._container.seek(int(self.origin * MICRO), backward=True, any_frame=True)
-                from_s = Fraction(0)
+            # A transport stream's start is found only by asking for what is before it.
+            asked_s = from_s + self.origin if from_s else self.origin - 10
+            self._container.seek(int(asked_s / (self._video.time_base or self._base)), stream=self._video)
             if sound is not None:
                 sound.restart()
             reader = _Reader(self._container, streams, sound, self._name, self._beat)

@@ -1,9 +1,12 @@
 """Jobs in this process: who waits, who runs, what is known of each, and how each ends.
 
-1. A job is made terminal by one conditional ledger change, and only for its newest attempt (tests/render/test_jobs.py).
-2. Progress never goes back within a job, and a watcher sees every change's latest state.
-3. An answer that is lost (storage, dbsync) is asked again; it never fails a job whose outcome is unknown.
-4. What a dead process left behind is begun again at start; a stopping process puts its jobs back.
+1. A job is made terminal by one conditional ledger change, and only for its newest attempt
+   (tests/render/test_jobs.py::test_a_zombie_cannot_finish).
+2. Progress never goes back within a job, and a watcher sees every change's latest state (test_watching).
+3. An answer that is lost is asked again with the same key; it never fails a job whose outcome is unknown
+   (test_lost_answers_change_nothing).
+4. What a dead process left behind is begun again at start; a stopping process puts its jobs back
+   (test_a_stopping_process_hands_over). A job that ends its process each time is given up after INTERRUPTIONS_MAX.
 
 One process works on the ledger at a time, apart from the minutes of a deploy: the newer one takes unfinished jobs over
 at its start, and the older one's attempts can no longer finish.
@@ -18,14 +21,14 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from functools import partial
+from typing import Protocol, TypeVar
 
-from chassis import tracing
-from chassis.faults import Fault, Kind, not_found, precondition
+from chassis import deadlines, tracing
+from chassis.faults import Fault, Kind, not_found, precondition, unavailable
 from chassis.ids import uuid7
 from chassis.process import Life
-from render.attempts import Attempts
-from render.engines.local import AttemptFailed
+from render.engines.local import AttemptFailed, Progress
 from render.job import Failure, Finished, Job, Live, State, retry_delay_s
 from render.ledger import Ledger
 
@@ -34,6 +37,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 KEPT_FINISHED = 200
+INTERRUPTIONS_MAX = 10  # attempts beyond those that may fail: restarts and deploys
+_ELSEWHERE_S = 1.0  # between looks at a job that another process works on
+_PASSING = (Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.EXHAUSTED)
+PUT_BACK_S = 4.0
 _AGAIN_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 
 Key = tuple[str, str]  # tenant, job id
@@ -49,6 +56,14 @@ class Known:
     task: asyncio.Task[None] | None = None
 
 
+class Attempts(Protocol):
+    """How one attempt at a job is made."""
+
+    async def run(self, job: Job, spec_bytes: bytes, progress: Progress) -> list[Finished]:
+        """The outputs, standing in the store; AttemptFailed, Fault. Cancelling it ends what it began."""
+        ...
+
+
 class Jobs:
     """All jobs of this process."""
 
@@ -61,6 +76,7 @@ class Jobs:
         self._known: dict[Key, Known] = {}
         self._waiting: list[tuple[int, int, Key]] = []
         self._arrived = asyncio.Event()
+        self._leaving = False
 
     async def take_over(self) -> None:
         """Queues what the ledger says is unfinished: for the start of the process. Waits until the ledger answers."""
@@ -116,9 +132,11 @@ class Jobs:
                 yield job, live
             if job.state.final:
                 return
+            if self._leaving:
+                raise unavailable("stopping", "Render is being restarted; watch again.")
             if changed is None:
+                await asyncio.sleep(_ELSEWHERE_S)
                 job, live = await self.get(tenant, job_id)
-                await asyncio.sleep(1)
             else:
                 await changed.wait()
 
@@ -139,35 +157,47 @@ class Jobs:
                 self._workers.release()
                 continue
             known.task = self._life.spawn(self._work(known), f"job {key[1]}")
+            known.task.add_done_callback(partial(self._ended, known))
+
+    async def let_go(self) -> None:
+        """Ends the watches, so that the server need not wait for them."""
+        self._leaving = True
+        for known in self._known.values():
+            self._wake(known)
 
     async def stop(self) -> None:
-        """Ends running attempts and puts their jobs back for the next process."""
+        """Ends running attempts and puts their jobs back for the next process, which finds them anyway."""
         running = [known for known in self._known.values() if known.task is not None]
         for known in running:
             assert known.task is not None
             known.task.cancel()
         await asyncio.gather(*(known.task for known in running if known.task), return_exceptions=True)
-        for known in running:
-            if known.job.state is State.RUNNING:
-                await self._ledger.put_back(known.job, uuid7())
+        begun = [known.job for known in running if known.job.state is State.RUNNING]
+        with deadlines.scope(PUT_BACK_S):
+            putting = (self._ledger.put_back(job, uuid7()) for job in begun)
+            answers = await asyncio.gather(*putting, return_exceptions=True)
+        for back in answers:
+            if isinstance(back, BaseException):
+                log.warning("a job was not put back: %s", back)
 
     async def _work(self, known: Known) -> None:
         """Attempts at a job until it is over or somebody else's."""
-        try:
-            _, carrier = await self._sure(lambda key: self._ledger.work(known.job.tenant, known.job.job_id))
-            with tracing.span("render.job", kind="consumer", parent=carrier) as span:
-                span.set("job.id", known.job.job_id)
-                await self._attempt_until_over(known)
-        finally:
-            known.task = None
-            self._workers.release()
-            self._forget_old()
+        _, carrier = await self._sure(lambda key: self._ledger.work(known.job.tenant, known.job.job_id))
+        with tracing.span("render.job", kind="consumer", parent=carrier) as span:
+            span.set("job.id", known.job.job_id)
+            await self._attempt_until_over(known)
+
+    def _ended(self, known: Known, task: asyncio.Task[None]) -> None:
+        """Frees the worker: also of a task that was cancelled before its first step, which no `finally` would see."""
+        known.task = None
+        self._workers.release()
+        self._forget_old()
 
     async def _attempt_until_over(self, known: Known) -> None:
         while True:
             begun = await self._begin(known.job)
             if begun is None:
-                await self._refresh(known)
+                await self._give_way(known)
                 return
             self._tell(known, begun)
             outputs, failure = await self._attempt(known)
@@ -178,7 +208,7 @@ class Jobs:
             done = await self._finish(begun, outputs, failure)
             if done is None:
                 log.warning("attempt was overtaken", extra={"job": begun.job_id, "attempt": begun.attempt})
-                await self._refresh(known)
+                await self._give_way(known)
             else:
                 self._tell(known, done)
             return
@@ -193,6 +223,8 @@ class Jobs:
 
     async def _attempt(self, known: Known) -> tuple[list[Finished], Failure | None]:
         job = known.job
+        if job.attempt > self._attempts_max + INTERRUPTIONS_MAX:
+            return [], Failure("render_failed", "The work was interrupted too many times.", False)
         spec, _ = await self._sure(lambda key: self._ledger.work(job.tenant, job.job_id))
         began = time.monotonic()
 
@@ -205,16 +237,22 @@ class Jobs:
             except AttemptFailed as error:
                 failure = error.failure
             except Fault as fault:
-                again = fault.kind in (Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.EXHAUSTED)
-                failure = Failure(fault.reason, fault.message, again)
+                again = fault.kind in _PASSING
+                failure = Failure("store_unavailable" if again else fault.reason, fault.message, again)
+            except Exception as error:
+                log.error("attempt failed: %s", error, exc_info=error, extra={"job": job.job_id})
+                failure = Failure("render_failed", "Something went wrong inside the renderer.", True)
             span.fail(failure.code)
             return [], failure
 
-    async def _refresh(self, known: Known) -> None:
-        """Somebody else changed the job: what it is now is what is told."""
+    async def _give_way(self, known: Known) -> None:
+        """The job is somebody else's now: what the ledger says of it is what is told."""
         job = await self._sure(lambda key: self._ledger.get(known.job.tenant, known.job.job_id))
-        if job is not None:
+        if job is not None and job.state.final:
             self._tell(known, job)
+        else:
+            self._known.pop((known.job.tenant, known.job.job_id), None)
+            self._wake(known)
 
     async def _sure(self, ask: Callable[[str], Awaitable[T]]) -> T:
         """The answer, asked for with one idempotency key until there is one: a change whose answer was lost is not
@@ -224,7 +262,7 @@ class Jobs:
             try:
                 return await ask(key)
             except Fault as fault:
-                if fault.kind not in (Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.EXHAUSTED):
+                if fault.kind not in _PASSING:
                     raise
                 log.warning("the ledger does not answer, again in %s s: %s", pause_s, fault.message)
             await asyncio.sleep(pause_s)

@@ -81,7 +81,7 @@ class Ledger:
             " AND NOT EXISTS (SELECT 1 FROM jobs WHERE tenant = ?1 AND job_id = ?2)"
         )
         select = (_SELECT + _THIS, (job.tenant, job.job_id))
-        stored = ("SELECT spec FROM jobs" + _THIS, (job.tenant, job.job_id))
+        stored = ("SELECT spec FROM jobs WHERE tenant = ? AND job_id = ?", (job.tenant, job.job_id))
         insertion = (insert, (*values, self._tenant_jobs_max))
         _, rows, specs = await self._commit([insertion, select, stored], uuid7())
         if not rows:
@@ -115,7 +115,9 @@ class Ledger:
         return [_job(row) for row in await self._query(_SELECT + rest, ())]
 
     async def begin(self, job: Job, now_ms: int, key: str) -> Job | None:
-        """A new attempt of a job, by this process; None when somebody changed it since."""
+        """A new attempt of an unfinished job, by this process; None when somebody changed it since."""
+        if job.state.final:
+            return None
         return await self._change(
             job,
             "state = 'running', attempt = attempt + 1, owner = ?, "

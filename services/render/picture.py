@@ -7,6 +7,8 @@ in the source and in the output alike.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -19,7 +21,8 @@ from render.spec import EffectKind, Shape
 
 BLACK, WHITE, GREY = 16, 235, 128
 TAPS = 3  # each way, of a shift by a fraction of a sample
-SHIFT_MIN = 1 / 2000  # of a sample
+SHIFTS = 1024  # a sample's fractions
+ALMOST = 0.1
 SOFTENED_FROM, SOFTENING = 1.02, 0.45  # against flicker when a picture gets smaller
 # An ellipse's edge is soft between these distances from its centre, in radii.
 EDGE = {Shape.BODY: 0.12, Shape.GROUND: 0.30}
@@ -54,7 +57,7 @@ class _Axis:
         self.at, self.step, self.length = at, step, count
         self.whole = max(1, int(step))
         self.rest = step / self.whole
-        self.skip = math.ceil(3 / self.rest)
+        self.skip = math.ceil(4 / self.rest)
         edge = at + 0.5 - (0.5 + self.skip) * step
         first = math.floor(edge)
         self.shift = (edge - first) / self.whole
@@ -65,24 +68,36 @@ class _Axis:
 def _resampled(plane: Plane, across: _Axis, down: _Axis) -> Plane:
     """Exact to about 1/1000 sample: OpenCV's warps round places to 1/32, its scaling and its filters do not."""
     if across.exact and down.exact:
-        cut = _region(plane, int(across.at), int(down.at), across.length, down.length)
-        return cut
+        return _region(plane, int(across.at), int(down.at), across.length, down.length)
     region = _region(plane, across.first, down.first, across.count, down.count)
     if across.whole > 1 or down.whole > 1:
         # Averaged down first, or fine grass would flicker.
         size = (across.count // across.whole, down.count // down.whole)
         region = _u8(cv2.resize(region, size, interpolation=cv2.INTER_AREA))
     if across.rest > SOFTENED_FROM or down.rest > SOFTENED_FROM:
-        sigmas = (SOFTENING * math.sqrt(max(axis.rest**2 - 1, 0.01)) for axis in (across, down))
-        region = _u8(cv2.GaussianBlur(region, (0, 0), *sigmas, borderType=cv2.BORDER_REPLICATE))
-    if across.shift > SHIFT_MIN or down.shift > SHIFT_MIN:
-        kernels = (_shift_kernel(axis.shift) for axis in (across, down))
-        region = _u8(cv2.sepFilter2D(region, -1, *kernels, borderType=cv2.BORDER_REPLICATE))
+        x, y = (SOFTENING * math.sqrt(max(axis.rest**2 - 1, 0.01)) for axis in (across, down))
+        region = _u8(cv2.GaussianBlur(region, (0, 0), sigmaX=x, sigmaY=y, borderType=cv2.BORDER_REPLICATE))
+    if max(across.shift, down.shift) * SHIFTS >= 0.5:
+        kernels = _shift_kernel(round(across.shift * SHIFTS)), _shift_kernel(round(down.shift * SHIFTS))
+        region = _u8(cv2.sepFilter2D(region, -1, kernels[0], kernels[1], borderType=cv2.BORDER_REPLICATE))
     region = region[TAPS:-TAPS, TAPS:-TAPS]
     if across.rest != 1 or down.rest != 1:
-        scaled = cv2.resize(region, None, fx=1 / across.rest, fy=1 / down.rest, interpolation=cv2.INTER_CUBIC)
-        region = _u8(scaled)
+        region = _scaled(region, across.rest, down.rest)
     return region[down.skip : down.skip + down.length, across.skip : across.skip + across.length]
+
+
+def _scaled(region: Plane, across: float, down: float) -> Plane:
+    """Every `across` and `down` samples of a region, from half of that on."""
+    rows, columns = region.shape
+    if round(columns / across) == columns and round(rows / down) == rows:
+        # OpenCV's scaling would copy what keeps its size.
+        places = np.array([[across, 0, across / 2 - 0.5], [0, down, down / 2 - 0.5]])
+        warp = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
+        return _u8(cv2.warpAffine(region, places, (columns, rows), flags=warp, borderMode=cv2.BORDER_REPLICATE))
+    # Cubic places samples up to 0.05 off, which evens out over a picture unless its scale is almost 1.
+    almost = max(abs(across - 1), abs(down - 1)) < ALMOST
+    form = cv2.INTER_LANCZOS4 if almost else cv2.INTER_CUBIC
+    return _u8(cv2.resize(region, None, fx=1 / across, fy=1 / down, interpolation=form))
 
 
 def _region(plane: Plane, left: int, top: int, width: int, height: int) -> Plane:
@@ -96,9 +111,11 @@ def _region(plane: Plane, left: int, top: int, width: int, height: int) -> Plane
     return inside
 
 
-def _shift_kernel(shift: float) -> NDArray[np.float32]:
-    """Taps that move samples by a fraction: a Lanczos window of 6, mended to sum to 1 and to move by exactly `shift`."""
-    if shift <= SHIFT_MIN:
+@lru_cache(SHIFTS + 1)
+def _shift_kernel(steps: int) -> NDArray[np.float32]:
+    """Taps that move samples by a fraction: a Lanczos window of 6, mended to sum to 1 and to move by exactly that."""
+    shift = steps / SHIFTS
+    if not steps:
         return np.ones(1, dtype=np.float32)
     places = np.arange(-TAPS, TAPS + 1, dtype=np.float64)
     distance = places - shift
@@ -129,73 +146,79 @@ def spotlight(picture: Picture, drawn: DrawnSpotlight, time_s: float, shown: flo
     cx, cy, rx, ry = (curve.at(time_s) for curve in drawn.curves)
     ellipse = (cx * columns, cy * rows, max(1.0, rx * columns), max(1.0, ry * rows))
     edge = EDGE[drawn.spotlight.shape]
+    planes, ours = list(picture.planes), False
     for effect in drawn.spotlight.effects:
         power = effect.strength * shown
         if power <= 0:
             continue
         if effect.kind is EffectKind.DIM_OUTSIDE:
-            picture = _dim(picture, ellipse, edge, power * DIM_MAX)
-        elif effect.kind is EffectKind.BRIGHTEN_INSIDE:
-            picture = _towards(picture, ellipse, edge, power * BRIGHTEN_MAX, (WHITE, GREY, GREY), None)
+            planes, ours = [_dim(planes[i], i, ellipse, edge, power * DIM_MAX) for i in range(3)], True
+            continue
+        if not ours:
+            planes, ours = [plane.copy() for plane in planes], True
+        if effect.kind is EffectKind.BRIGHTEN_INSIDE:
+            color, weight, band = (float(WHITE), float(GREY), float(GREY)), _inside(edge, power * BRIGHTEN_MAX), edge
         else:
-            ring = RING_WIDTH * rows
-            picture = _towards(picture, ellipse, edge, power, yuv(effect.color), ring)
-    return picture
+            color, radius, width = yuv(effect.color), min(ellipse[2], ellipse[3]), RING_WIDTH * rows
+            weight, band = _on_ring(radius, width, power), (width / 2 + 2) / radius
+        for i in range(3):
+            _towards(planes[i], i, ellipse, color[i], weight, band)
+    return Picture(*planes)
 
 
 Ellipse = tuple[float, float, float, float]  # centre x, y and radii, in luma pixels
+Weight = Callable[[NDArray[np.float64], int], NDArray[np.float64]]  # of distances in radii, for a plane's step
 
 
-def _dim(picture: Picture, ellipse: Ellipse, edge: float, amount: float) -> Picture:
+def _inside(edge: float, amount: float) -> Weight:
+    return lambda distance, step: amount * (1 - _smooth(distance, 1 - edge, 1 + edge))
+
+
+def _on_ring(radius: float, width: float, amount: float) -> Weight:
+    return lambda distance, step: amount * (1 - _smooth(np.abs(distance - 1) * radius, width / 2, width / 2 + step))
+
+
+def _dim(plane: Plane, index: int, ellipse: Ellipse, edge: float, amount: float) -> Plane:
     """Darker and greyer outside: the whole plane by a table, then the ellipse's box by its own weights."""
-    out = []
-    for plane, floor, step in zip(picture.planes, (BLACK, GREY, GREY), (1, 2, 2), strict=True):
-        values = np.arange(256, dtype=np.float32)
-        table = np.clip(np.rint(floor + (values - floor) * (1 - amount)), 0, 255).astype(np.uint8)
-        dark = np.array(cv2.LUT(plane, table), dtype=np.uint8)
-        box = _box(plane, ellipse, 1 + edge, 0.0, step)
-        if box is not None:
-            rows, columns, distance = box[0], box[1], _distance(box[0], box[1], ellipse, step)
-            inside = 1 - _smooth(distance, 1 - edge, 1 + edge)
-            original = plane[rows, columns].astype(np.float32)
-            dark[rows, columns] = _round(floor + (original - floor) * (1 - amount * (1 - inside)))
-        out.append(dark)
-    return Picture(*out)
+    floor = BLACK if index == 0 else GREY
+    values = np.arange(256, dtype=np.float64)
+    dark = _u8(cv2.LUT(plane, _round(floor + (values - floor) * (1 - amount))))
+    box = _box(plane, ellipse, edge, min(index, 1) + 1)
+    if box is not None:
+        dark[box] = plane[box]
+        inside = _inside(edge, amount)
+        _towards(dark, index, ellipse, float(floor), lambda distance, step: amount - inside(distance, step), edge)
+    return dark
 
 
-def _towards(
-    picture: Picture,
-    ellipse: Ellipse,
-    edge: float,
-    amount: float,
-    color: tuple[float, float, float],
-    ring: float | None,
-) -> Picture:
-    """Inside the ellipse, or on its ring of `ring` luma pixels, towards a colour."""
-    out = []
-    for plane, target, step in zip(picture.planes, color, (1, 2, 2), strict=True):
-        box = _box(plane, ellipse, 1 + edge, 2 * ring if ring else 0.0, step)
-        if box is None:
-            out.append(plane)
-            continue
-        rows, columns = box
-        distance = _distance(rows, columns, ellipse, step)
-        if ring is None:
-            weight = amount * (1 - _smooth(distance, 1 - edge, 1 + edge))
-        else:
-            pixels = (np.abs(distance - 1) * min(ellipse[2], ellipse[3])).astype(np.float32)
-            weight = amount * (1 - _smooth(pixels, ring * 0.5, ring * 0.5 + step))
-        drawn = plane.copy()
-        original = plane[rows, columns].astype(np.float32)
-        drawn[rows, columns] = _round(original + (target - original) * weight)
-        out.append(drawn)
-    return Picture(*out)
+def _towards(plane: Plane, index: int, ellipse: Ellipse, target: float, weight: Weight, band: float) -> None:
+    """Changes a plane in place, near the ellipse, towards a value by a weight that varies within `band` of its edge.
 
-
-def _box(plane: Plane, ellipse: Ellipse, grow: float, more: float, step: int) -> tuple[slice, slice] | None:
+    Done in 8 bits by tables over the square of the distance, which is a sum of rows and columns.
+    """
+    step = min(index, 1) + 1
+    box = _box(plane, ellipse, band, step)
+    if box is None:
+        return
     cx, cy, rx, ry = ellipse
-    left, right = (cx - rx * grow - more) / step, (cx + rx * grow + more) / step
-    top, bottom = (cy - ry * grow - more) / step, (cy + ry * grow + more) / step
+    across = 0.5 if step == 1 else 0.25  # chroma sits over the left luma column
+    x = ((np.arange(box[1].start, box[1].stop) + across) * step - cx) / rx
+    y = ((np.arange(box[0].start, box[0].stop) + 0.5) * step - cy) / ry
+    low, high = max(0.0, 1 - band) ** 2, (1 + band) ** 2
+    scale = 255 / (high - low)
+    columns = np.minimum(x**2 * scale, 16_000).astype(np.int16)
+    rows = np.minimum((y**2 - low) * scale, 16_000).astype(np.int16)
+    places = np.clip(rows[:, None] + columns[None, :], 0, 255).astype(np.uint8)
+    share = weight(np.sqrt(low + np.arange(256) / scale), step)
+    kept = cv2.multiply(plane[box], cv2.LUT(places, _round(255 * (1 - share))), scale=1 / 255)
+    plane[box] = cv2.add(kept, cv2.LUT(places, _round(target * share)))
+
+
+def _box(plane: Plane, ellipse: Ellipse, band: float, step: int) -> tuple[slice, slice] | None:
+    """The part of a plane that holds the ellipse, grown by `band`."""
+    cx, cy, rx, ry = ellipse
+    left, right = (cx - rx * (1 + band)) / step, (cx + rx * (1 + band)) / step
+    top, bottom = (cy - ry * (1 + band)) / step, (cy + ry * (1 + band)) / step
     rows = slice(max(0, int(top) - 1), min(plane.shape[0], int(bottom) + 2))
     columns = slice(max(0, int(left) - 1), min(plane.shape[1], int(right) + 2))
     if rows.start >= rows.stop or columns.start >= columns.stop:
@@ -203,21 +226,12 @@ def _box(plane: Plane, ellipse: Ellipse, grow: float, more: float, step: int) ->
     return rows, columns
 
 
-def _distance(rows: slice, columns: slice, ellipse: Ellipse, step: int) -> NDArray[np.float32]:
-    """From the centre in radii, for each sample of the box."""
-    cx, cy, rx, ry = ellipse
-    across = 0.5 if step == 1 else 0.25  # chroma sits over the left luma column
-    x = ((np.arange(columns.start, columns.stop, dtype=np.float32) + across) * step - cx) / rx
-    y = ((np.arange(rows.start, rows.stop, dtype=np.float32) + 0.5) * step - cy) / ry
-    return np.sqrt(x[None, :] ** 2 + y[:, None] ** 2)
-
-
-def _smooth(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
+def _smooth(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
     u = np.clip((values - low) / (high - low), 0, 1)
-    return u * u * (3 - 2 * u)  # type: ignore[no-any-return]
+    return np.asarray(u * u * (3 - 2 * u))
 
 
-def _round(values: NDArray[np.float32]) -> Plane:
+def _round(values: NDArray[np.float64]) -> Plane:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 

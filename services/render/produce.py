@@ -5,6 +5,7 @@ Clips that are also written alone are encoded once: alone by adding their sound,
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
@@ -21,6 +22,7 @@ from render.spec import Mode, Source
 
 PROBED, RENDERED, JOINED = 0.02, 0.90, 0.95  # shares of the whole attempt's progress; uploading is the rest
 POSTER_AT_MAX_S = 1.0
+BEAT_S = 2.0
 
 Report = Callable[[str, float], None]  # phase, progress 0 to 1
 
@@ -64,7 +66,9 @@ def probe(url: str, source: Source) -> Facts:
 
 def produce(task: Task, report: Report) -> list[Product]:
     """Makes every video of the specification in the task's folder; SourceError, EncodeError, Fault invalid_spec."""
-    sources = Sources(task.urls)
+    told = _Told(report)
+    report = told.report
+    sources = Sources(task.urls, told.beat)
     try:
         report("reading", 0.0)
         infos = {}
@@ -75,13 +79,14 @@ def produce(task: Task, report: Report) -> list[Product]:
         made = plan(task.spec, infos)
         report("rendering", PROBED)
         if task.spec.mode is Mode.INSTANT:
-            return _posters(task, instant.copy(task.spec, made, task.urls, task.folder, task.binary, report))
-        return _posters(task, _encoded(task, made, sources, report))
+            return _posters(task, instant.copy(task.spec, made, task.urls, task.folder, report))
+        return _posters(task, _encoded(task, made, sources, told))
     finally:
         sources.close()
 
 
-def _encoded(task: Task, made: Plan, sources: Sources, report: Report) -> list[Product]:
+def _encoded(task: Task, made: Plan, sources: Sources, told: _Told) -> list[Product]:
+    report = told.report
     folder = Path(task.folder)
     spec = task.spec
     alone = any(clip.output_name for clip in spec.clips)
@@ -111,16 +116,35 @@ def _encoded(task: Task, made: Plan, sources: Sources, report: Report) -> list[P
         if alone and clip.output_name:
             sound = track.alone(made.clips[first]) if track is not None else None
             metadata = {"title": clip.title or spec.title, "comment": clip.notes}
-            encode.join(task.binary, [piece], sound, folder / clip.output_name, metadata, folder)
+            encode.join(task.binary, [piece], sound, folder / clip.output_name, metadata, folder, told.beat)
             products.append(_product(clip.output_name, made, made.clips[first].frames))
     if spec.output.name:
         report("joining", RENDERED)
         sound = track.whole() if track is not None else None
         metadata = {"title": spec.title, "comment": spec.notes}
-        encode.join(task.binary, pieces, sound, folder / spec.output.name, metadata, folder)
+        encode.join(task.binary, pieces, sound, folder / spec.output.name, metadata, folder, told.beat)
         products.append(_product(spec.output.name, made, made.frames))
     report("joining", JOINED)
     return products
+
+
+class _Told:
+    """Passes reports on, and tells the last one again while there is only life to tell of."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._last = ("reading", 0.0)
+        self._at_s = 0.0
+
+    def report(self, phase: str, share: float) -> None:
+        """A step forward."""
+        self._last, self._at_s = (phase, share), time.monotonic()
+        self._report(phase, share)
+
+    def beat(self) -> None:
+        """A sign of life."""
+        if time.monotonic() - self._at_s > BEAT_S:
+            self.report(*self._last)
 
 
 def _product(name: str, made: Plan, frames: int) -> Product:

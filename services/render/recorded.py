@@ -32,7 +32,8 @@ class Sound:
         if end_s - start_s <= IN_MEMORY_MAX_S:
             self._samples = np.zeros(shape, dtype=np.float32)
         else:
-            self._samples = np.memmap(tempfile.TemporaryFile(), dtype=np.float32, mode="w+", shape=shape)
+            with tempfile.TemporaryFile() as file:  # its pages stay while they are mapped
+                self._samples = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
         self.complete = False
 
     def restart(self) -> None:
@@ -53,7 +54,9 @@ class Sound:
         form = (frame.format.name, frame.sample_rate, frame.layout.name)
         if self._resampler is None or form != self._form:
             self._flush()
-            self._resampler = av.AudioResampler(format="fltp", layout="stereo", rate=SAMPLE_RATE)
+            # One channel goes to both sides as loud as it is: FFmpeg's own mixing would take 3 dB.
+            layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
+            self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=SAMPLE_RATE)
             self._form = form
         for piece in self._resampler.resample(frame):
             self._place(piece)

@@ -1,7 +1,9 @@
 """A source behind a presigned URL as a seekable file: few large Range reads, a bound on what is kept.
 
-1. Only bytes that are asked for, rounded up to BLOCK_BYTES, are read (tests/render/test_remote.py).
-2. A lost connection is tried again; a source that changed meanwhile is an error, never a mixture of two.
+1. Little more than what is asked for is read: after a jump BLOCK_BYTES, then twice as much each time while reading goes
+   on, up to RUN_MAX blocks (tests/render/test_remote.py::test_little_more_is_read_than_asked_for).
+2. A lost connection is tried again; a source that changed meanwhile is an error, never a mixture of two
+   (test_a_store_that_stumbles, test_a_source_that_changes).
 """
 
 from __future__ import annotations
@@ -12,10 +14,13 @@ import time
 from collections import OrderedDict
 from urllib.parse import urlsplit
 
-BLOCK_BYTES = 1 << 20
-BLOCKS_KEPT = 48
-ATTEMPTS = 4
+BLOCK_BYTES = 1 << 18
+RUN_MAX = 4
+BLOCKS_KEPT = 160
+PATIENCE_S = 60.0  # with a store that is away: what was rendered so far is not thrown away for it
+PAUSE_MAX_S = 5.0
 TIMEOUT_S = 20.0
+_REFUSED = (400, 401, 405, 411, 414)  # asking again changes nothing
 
 
 class SourceError(Exception):
@@ -41,6 +46,8 @@ class RemoteFile(io.RawIOBase):
         self._connection: http.client.HTTPConnection | None = None
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._position = 0
+        self._run = 1
+        self._next = -1  # the block after the last one fetched
         self._size = -1
         self.fetched_bytes = 0
         self._fetch(0)
@@ -86,41 +93,40 @@ class RemoteFile(io.RawIOBase):
         return self._fetch(number)
 
     def _fetch(self, number: int) -> bytes:
-        block = b""
-        for attempt in range(ATTEMPTS):
+        self._run = min(RUN_MAX, self._run * 2) if number == self._next else 1
+        count = next((i for i in range(1, self._run) if number + i in self._blocks), self._run)
+        body = self._patiently(number, count)
+        for i in range(-(-len(body) // BLOCK_BYTES)):
+            self._blocks[number + i] = body[i * BLOCK_BYTES : (i + 1) * BLOCK_BYTES]
+            self._next = number + i + 1
+        while len(self._blocks) > BLOCKS_KEPT:
+            self._blocks.popitem(last=False)
+        return body[:BLOCK_BYTES]
+
+    def _patiently(self, number: int, count: int) -> bytes:
+        began = time.monotonic()
+        pause_s = 0.1
+        while True:
             try:
-                block = self._request(number)
-                break
+                return self._request(number, count)
             except (OSError, http.client.HTTPException) as error:
                 self._drop()
-                if attempt + 1 == ATTEMPTS:
+                if time.monotonic() - began > PATIENCE_S:
                     message = f"{self._name}: reading stopped: {type(error).__name__} {error}."
                     raise SourceError("store_unavailable", message, retryable=True) from error
-                time.sleep(0.2 * 2**attempt)
-        self._blocks[number] = block
-        if len(self._blocks) > BLOCKS_KEPT:
-            self._blocks.popitem(last=False)
-        return block
+            time.sleep(pause_s)
+            pause_s = min(PAUSE_MAX_S, pause_s * 2)
 
-    def _request(self, number: int) -> bytes:
+    def _request(self, number: int, count: int) -> bytes:
         if self._connection is None:
             kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
             self._connection = kind(self._host, timeout=TIMEOUT_S)
-        first = number * BLOCK_BYTES
-        last = first + BLOCK_BYTES - 1
-        self._connection.request("GET", self._target, headers={"Range": f"bytes={first}-{last}"})
+        first, length = number * BLOCK_BYTES, count * BLOCK_BYTES
+        wanted = {"Range": f"bytes={first}-{first + length - 1}"}
+        self._connection.request("GET", self._target, headers=wanted)
         response = self._connection.getresponse()
-        body = response.read(BLOCK_BYTES + 1) if response.status in (200, 206) else response.read(4096)
-        if response.status == 200 and (number or len(body) > BLOCK_BYTES):
-            raise SourceError("source_unreadable", f"{self._name}: the store does not answer ranges.")
-        if response.status == 404:
-            raise SourceError("source_not_found", f"{self._name} is not in the store.")
-        if response.status == 416 and number == 0:
-            raise SourceError("source_unreadable", f"{self._name} is empty.")
-        if response.status == 403:
-            raise SourceError("store_unavailable", f"{self._name}: the grant to read it has expired.", retryable=True)
-        if response.status not in (200, 206):
-            raise http.client.HTTPException(f"status {response.status}")
+        body = response.read(length + 1) if response.status in (200, 206) else response.read(4096)
+        self._check(response, whole_asked=number == 0, fits=len(body) <= length)
         etag = response.headers.get("ETag", "").strip('"')
         if self._etag and etag != self._etag:
             raise SourceError("source_changed", f"{self._name} changed since the export was asked for.")
@@ -128,11 +134,28 @@ class RemoteFile(io.RawIOBase):
         if self._size < 0:
             total = response.headers.get("Content-Range", "").rpartition("/")[2]
             self._size = int(total) if response.status == 206 else len(body)
-        expected = min(BLOCK_BYTES, self._size - first)
+        expected = min(length, self._size - first)
         if len(body) != expected:
             raise http.client.IncompleteRead(body, expected - len(body))
         self.fetched_bytes += len(body)
         return body
+
+    def _check(self, response: http.client.HTTPResponse, *, whole_asked: bool, fits: bool) -> None:
+        status = response.status
+        if status == 200 and not (whole_asked and fits):
+            self._drop()
+            raise SourceError("source_unreadable", f"{self._name}: the store does not answer ranges.")
+        if status == 404:
+            raise SourceError("source_not_found", f"{self._name} is not in the store.")
+        if status == 416 and whole_asked:
+            raise SourceError("source_unreadable", f"{self._name} is empty.")
+        if status == 403:
+            raise SourceError("store_unavailable", f"{self._name}: the grant to read it has expired.", retryable=True)
+        if status in _REFUSED:
+            message = f"{self._name}: the store refuses to hand it out ({status})."
+            raise SourceError("store_unavailable", message, retryable=True)
+        if status not in (200, 206):
+            raise http.client.HTTPException(f"status {status}")
 
     def _drop(self) -> None:
         if self._connection is not None:

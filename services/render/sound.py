@@ -2,21 +2,21 @@
 
 1. n frames have round(n * 48000 / fps) samples, counted from the timeline's start, so that joints never drift
    (tests/render/test_sound.py).
-2. Slow motion keeps the pitch (FFmpeg's atempo) and is cut or padded to its exact length.
+2. Slow motion keeps the pitch (tempo.py) and is in step all along.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
+from render import tempo
 from render.plan import SAMPLE_RATE, ClipPlan
 
 Samples = NDArray[np.float32]
-_SPARE = SAMPLE_RATE // 5
+SPARE = SAMPLE_RATE // 5  # that a stretching may hear beyond its end
 
 
 def retimed(clip: ClipPlan, recorded: Samples, start_s: float, count: int) -> Samples:
@@ -31,9 +31,7 @@ def retimed(clip: ClipPlan, recorded: Samples, start_s: float, count: int) -> Sa
         if piece.rate == 1:
             taken = recorded[:, source : source + length]
         else:
-            # The filter holds some back: it hears more than the piece, and silence beyond what there is.
-            heard = recorded[:, source : source + length + _SPARE]
-            taken = _tempo(np.pad(heard, ((0, 0), (0, length + _SPARE - heard.shape[1]))), piece.rate)
+            taken = tempo.stretched(recorded[:, source : source + length + SPARE], float(piece.rate), end - begin)
         taken = taken[:, : end - begin]
         out[:, begin : begin + taken.shape[1]] = taken
     return out
@@ -57,38 +55,3 @@ def quantised(samples: Samples, gain_db: float) -> bytes:
 
 def _at(seconds: Fraction) -> int:
     return round(seconds * SAMPLE_RATE)
-
-
-def _tempo(samples: Samples, rate: Fraction) -> Samples:
-    graph = av.filter.Graph()
-    chain = [
-        graph.add_abuffer(format="fltp", sample_rate=SAMPLE_RATE, layout="stereo", time_base=Fraction(1, SAMPLE_RATE))
-    ]
-    left = float(rate)
-    while left < 0.5 or left > 2:
-        step = 0.5 if left < 1 else 2.0
-        chain.append(graph.add("atempo", f"{step}"))
-        left /= step
-    chain += [graph.add("atempo", f"{left:.9f}"), graph.add("abuffersink")]
-    graph.link_nodes(*chain).configure()
-    pieces: list[Samples] = []
-
-    def drain() -> None:
-        while True:
-            try:
-                pulled = graph.pull()
-                assert isinstance(pulled, av.AudioFrame)
-                pieces.append(pulled.to_ndarray().astype(np.float32, copy=False))
-            except (av.BlockingIOError, av.EOFError):
-                return
-
-    for at in range(0, samples.shape[1], 4096):
-        frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(samples[:, at : at + 4096]), format="fltp", layout="stereo"
-        )
-        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, at, Fraction(1, SAMPLE_RATE)
-        graph.push(frame)
-        drain()
-    graph.push(None)
-    drain()
-    return np.concatenate(pieces, axis=1) if pieces else samples[:, :0]

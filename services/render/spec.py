@@ -27,6 +27,7 @@ SPEED_MIN, SPEED_MAX = Fraction(1, 4), Fraction(4)
 TEXT_MAX = 2000
 CROP_SIDE_MIN = 0.02
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_FOLDER = re.compile(r"(?=.{1,400}$)[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -289,7 +290,7 @@ def _clip(field: str, clip: Clip) -> None:
 
 
 def _output(output: Output) -> None:
-    _need(bool(output.folder), "output.folder", "an output folder is needed")
+    _need(_FOLDER.fullmatch(output.folder) is not None, "output.folder", "a folder is names joined by slashes")
     _need((output.width == 0) == (output.height == 0), "output.width", "give both width and height, or neither")
     for name, side in (("width", output.width), ("height", output.height)):
         ok = side == 0 or (16 <= side <= SIDE_MAX and side % 2 == 0)

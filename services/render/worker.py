@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import pickle
 import resource
 import signal
 import sys
+import tempfile
 import traceback
 from dataclasses import asdict
 from typing import Any
@@ -49,12 +51,15 @@ def _run(task: Any) -> None:
         facts = probe(*task)
         _say({"facts": asdict(facts)})
         return
+    tempfile.tempdir = task.folder
     products = produce(task, lambda phase, progress: _say({"phase": phase, "progress": round(progress, 4)}))
     _say({"products": [asdict(product) for product in products]})
 
 
 def _contain() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if len(sys.argv) > 1 and os.getppid() != int(sys.argv[1]):
+        sys.exit(1)  # the parent died before it could be watched
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT_BYTES, FILE_LIMIT_BYTES))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import uvloop
 import zstandard
 
 from chassis import ids
@@ -328,7 +329,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--large", action="store_true", help="100 MB too")
     chosen = parser.parse_args(arguments)
     prepare_process()
-    asyncio.run(measure(chosen.delay_ms / 1000, chosen.large, chosen.commits))
+    uvloop.run(measure(chosen.delay_ms / 1000, chosen.large, chosen.commits))
     return 0
 
 

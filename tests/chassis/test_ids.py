@@ -24,7 +24,12 @@ def test_ids_sort_by_time(now_ms: int) -> None:
     assert uuid7(now_ms) < uuid7(now_ms + 1)
 
 
-@pytest.mark.parametrize("text", ["", "x", str(uuid.uuid4()), uuid7().upper(), uuid7() + "0", uuid7()[:-1]])
+KNOWN = "01a203c9-8a3e-792e-a969-ffdc49fe6e3c"
+VERSION_4 = "9c4f1a52-6a2c-4f0e-8f0a-3b1c2d4e5f60"
+
+
+@pytest.mark.parametrize("text", ["", "x", VERSION_4, KNOWN.upper(), KNOWN + "0", KNOWN[:-1]])
 def test_anything_else_is_refused(text: str) -> None:
+    assert uuid7_time_ms(KNOWN) == 1795359869502
     with pytest.raises(ValueError, match="UUIDv7"):
         uuid7_time_ms(text)

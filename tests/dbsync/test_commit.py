@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import apsw
 import pytest
 
@@ -191,10 +193,13 @@ def test_one_member_cannot_take_the_group_along(machine: Machine) -> None:
     assert machine.rows(writer, "SELECT id FROM clips") == [("a",), ("b",)]
 
 
-def test_a_damaged_slot_stops_everything_but_old_reads(machine: Machine) -> None:
+def test_a_damaged_slot_stops_everything_but_old_reads(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     writer = machine.founded()
     machine.store.create(slot_key(DATABASE, 2), b"what is this", 1)
-    (answer,) = machine.commit(writer, add_clip("a"))
+    with caplog.at_level(logging.CRITICAL):
+        (answer,) = machine.commit(writer, add_clip("a"))
+    alarms = [record for record in caplog.records if getattr(record, "alarm", "") == "database_corrupt"]
+    assert alarms and slot_key(DATABASE, 2) in alarms[0].getMessage()
     assert refused(answer) == "database_corrupt"
     assert writer.replica.version == 1 and machine.rows(writer, "SELECT count(*) FROM clips") == [(0,)]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from chassis import deadlines
-from chassis.faults import Fault
+from chassis.faults import Fault, Kind
 from dbsync import snapshots
 from dbsync.clock import SystemClock
 from dbsync.database import Pools
@@ -21,7 +21,7 @@ from dbsync.gate import GateVfs
 from dbsync.requests import CommitRequest, CommitResult, QueryRequest, QueryResult
 from dbsync.sqlguard import Limits
 from tests.dbsync.memory_store import MemoryStore
-from tests.dbsync.world import DATABASE, FAST, SCHEMA, add_clip, migration, request, sql
+from tests.dbsync.world import DATABASE, FAST, SCHEMA, add_clip, migration, rename_clip, request, sql
 
 
 class SlowStore(MemoryStore):
@@ -255,6 +255,52 @@ async def test_a_broken_copy_is_opened_again(hall: Hall) -> None:
     assert (await hall.query("SELECT id FROM clips")).results[0].rows == (("a",),)
 
 
+async def test_an_unrelated_edit_is_never_stale(hall: Hall, tmp_path: Path) -> None:
+    """Two pages on two processes, hot: each its own rows, and no conflict; the same row, and one of them is stale."""
+    halls = (hall, elsewhere(hall, tmp_path))
+    await hall.commit(migration(1, *SCHEMA))
+    await hall.commit(request(*(sql("INSERT INTO clips VALUES (?, 'x', 1)", f"{n}") for n in range(20))))
+
+    async def page(number: int) -> None:
+        base = 2
+        for turn in range(25):
+            clip = f"{turn % 10 * 2 + number}"
+            one = rename_clip(clip, f"{turn}", author=f"page {number}", base_version=base)
+            base = (await halls[(number + turn) % 2].commit(one)).base_version
+
+    await asyncio.gather(page(0), page(1))
+    for turn in range(10):
+        base = (await hall.query("SELECT 1")).version
+        outcomes = await asyncio.gather(
+            *(
+                halls[n].commit(rename_clip("7", f"{turn} {n}", author=f"page {n}", base_version=base))
+                for n in range(2)
+            ),
+            return_exceptions=True,
+        )
+        assert sorted(type(one).__name__ for one in outcomes) == ["CommitResult", "Conflict"]
+    await halls[1].close()
+
+
+async def test_a_bug_costs_the_copy_and_nothing_else(hall: Hall) -> None:
+    await hall.commit(migration(1, *SCHEMA))
+    async with hall.all.use(DATABASE) as found:
+        opened = found._opened
+    assert opened is not None
+    begin = opened.committer.replica.begin
+
+    def out_of_memory(*, foreign_keys: bool = True) -> None:
+        begin(foreign_keys=foreign_keys)
+        raise MemoryError("in the middle")
+
+    opened.committer.replica.begin = out_of_memory  # type: ignore[method-assign, assignment]
+    one = add_clip("a")
+    with pytest.raises(Fault) as caught:
+        await hall.commit(one)
+    assert caught.value.reason == "outcome_unknown"
+    assert (await hall.commit(one)).version == 2 and opened.committer.replica.broken
+
+
 async def test_many_at_once(hall: Hall, tmp_path: Path) -> None:
     """Two processes, many tasks, no coordination: every increment is there."""
     other = elsewhere(hall, tmp_path)
@@ -274,6 +320,26 @@ async def test_many_at_once(hall: Hall, tmp_path: Path) -> None:
     for one in (hall, other):
         assert (await one.query("SELECT v FROM n")).results[0].rows == ((60,),)
     await other.close()
+
+
+async def test_what_comes_after_the_end(hall: Hall) -> None:
+    await hall.commit(migration(1, *SCHEMA))
+    assert isinstance(hall.store, SlowStore)
+    hall.store.gate.clear()
+    hall.store.held.clear()
+    under_way = asyncio.create_task(hall.commit(add_clip("under way")))
+    await asyncio.to_thread(hall.store.held.wait, 5)
+    late = asyncio.create_task(hall.commit(add_clip("late")))
+    await asyncio.sleep(0.01)
+    ending = asyncio.create_task(hall.all.close())
+    await asyncio.sleep(0.01)
+    hall.store.gate.set()
+    assert (await under_way).version == 2
+    with pytest.raises(Fault) as caught:
+        await late
+    assert caught.value.kind is Kind.UNAVAILABLE
+    await ending
+    await hall.settle()
 
 
 async def test_a_late_probe_does_not_excuse_an_older_read(tmp_path: Path) -> None:

@@ -156,6 +156,16 @@ def test_wrong_credentials(bucket: ObjectStore, database: str) -> None:
         store.get(slot_key(database, 1), 5)
 
 
+def test_a_clock_that_is_wrong(bucket: ObjectStore, database: str) -> None:
+    """After a suspend: refused once, then signed with the store's time; and again when the clock is right again."""
+    with s3(bucket.endpoint, bucket.bucket, bucket.access_key, bucket.secret_key) as store:
+        store._wire.signer.ahead_s = 7200.0
+        with pytest.raises(Undecided, match="RequestTimeTooSkewed"):
+            store.create(slot_key(database, 1), b"x", 5)
+        assert store.create(slot_key(database, 1), b"x", 5)
+        assert abs(store._wire.signer.ahead_s) < 5
+
+
 def test_nobody_listens() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

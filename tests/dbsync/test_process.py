@@ -80,7 +80,7 @@ async def test_killed_in_the_middle_of_a_commit(bucket: ObjectStore, tmp_path: P
 
 
 async def test_a_storm_of_kills(bucket: ObjectStore, tmp_path: Path, database: str) -> None:
-    """Two processes, one of them killed and started again and again; everything acknowledged is there, once."""
+    """Two processes, a store that loses answers, one killed again and again: what was acknowledged is there, once."""
     rng = random.Random(5)
     processes = [Process(bucket, tmp_path / f"cache-{n}") for n in range(2)]
     done: dict[str, int] = {}
@@ -102,6 +102,9 @@ async def test_a_storm_of_kills(bucket: ObjectStore, tmp_path: Path, database: s
 
         async def killer() -> None:
             for _ in range(3):
+                bucket.faults.add(StoreFault(stage="after", drop=True, method="PUT", key_prefix=database, count=2))
+                bucket.faults.add(StoreFault(status=429, method="PUT", key_prefix=database, count=2))
+                bucket.faults.add(StoreFault(status=503, method="GET", key_prefix=database, count=2))
                 await asyncio.sleep(rng.uniform(0.3, 0.6))
                 victim = processes[1]
                 await asyncio.to_thread(victim.kill)

@@ -127,3 +127,7 @@ def test_many_deltas(machine: Machine) -> None:
     filled(machine, 150)
     fresh = machine.open()
     assert fresh.replica.version == 150 and machine.rows(fresh, "SELECT count(*) FROM clips") == [(149,)]
+
+
+def test_large_databases_are_compacted_less_often() -> None:
+    assert [snapshots.compact_after(megabytes * 256) for megabytes in (0, 1, 10, 100)] == [32, 32, 40, 400]

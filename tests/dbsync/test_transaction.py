@@ -257,7 +257,7 @@ def test_schema_versions(machine: Machine) -> None:
 def test_too_many_bytes_to_keep(machine: Machine) -> None:
     writer = machine.founded()
     (answer,) = machine.commit(
-        writer, request(sql("INSERT INTO clips VALUES ('a', ?, 1) RETURNING name", "x" * 300_000))
+        writer, request(sql("INSERT INTO clips VALUES ('a', ?, 1) RETURNING name", "x" * 1_200_000))
     )
     assert isinstance(answer, Fault) and answer.reason == "too_many_bytes"
 

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -71,25 +72,29 @@ def _parser() -> argparse.ArgumentParser:
 def run(config: Settings, arguments: argparse.Namespace) -> int:
     """Starts everything, seeds the sample game, and waits to be told to stop; 0."""
     began_s = time.monotonic()
-    _obey_signals()
+    told = _obey_signals()
     settings.check(config)
     with ExitStack() as ending:
-        _build_app(config)
-        stack = Stack(config, say)
-        ending.callback(stack.stop)
-        stack.start()
-        tail = LogTail(stack.logs, say)
-        if not (config.data / settings.SAMPLE_MARK).exists():
-            _seed_sample(config)
-        say(f"\nReel Ballers is at {config.web_origin}   (up in {time.monotonic() - began_s:.1f} s; Ctrl-C stops it)")
-        say(f"API {config.api_origin}/api/openapi.json   data and logs {config.data}\n")
         try:
-            while True:
+            _build_app(config)
+            stack = Stack(config, say)
+            ending.callback(stack.stop)
+            stack.start()
+            tail = LogTail(stack.logs, say)
+            if not told.is_set() and not (config.data / settings.SAMPLE_MARK).exists():
+                _seed_sample(config)
+            took_s = time.monotonic() - began_s
+            if told.is_set():
+                raise KeyboardInterrupt
+            say(f"\nReel Ballers is at {config.web_origin}   (up in {took_s:.1f} s; Ctrl-C stops it)")
+            say(f"API {config.api_origin}/api/openapi.json   data and logs {config.data}\n")
+            while not told.is_set():
                 time.sleep(LOOK_EVERY_S)
                 tail.show()
                 stack.mend()
         except KeyboardInterrupt:
-            say("stopping")
+            told.set()
+        say("stopping")
     say(f"stopped; what you made is kept in {config.data}")
     return 0
 
@@ -161,17 +166,23 @@ async def _demo(config: Settings, folder: Path) -> int:
     return 0
 
 
-def _obey_signals() -> None:
+def _obey_signals() -> threading.Event:
     """The first Ctrl-C or SIGTERM is a KeyboardInterrupt wherever the program is; at a second one it ends at once,
-    and the parts die with it."""
+    and the parts die with it.
+
+    The event is set too: an exception that strikes inside a callback of some library's is dropped there.
+    """
+    told = threading.Event()
 
     def stop(number: int, frame: object) -> None:
+        told.set()
         signal.signal(signal.SIGINT, _end_at_once)
         signal.signal(signal.SIGTERM, _end_at_once)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+    return told
 
 
 def _end_at_once(number: int, frame: object) -> None:

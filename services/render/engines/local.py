@@ -2,7 +2,7 @@
 
 1. A child gets no secret: its environment is empty but for import paths (tests/render/test_engine.py).
 2. Whatever ends the wait for it, cancellation too, ends its group by SIGKILL.
-3. A child that shows no progress for the stall time, or takes longer than its limit, is ended; that can be retried.
+3. A child that gives no sign of life for the stall time, or takes longer than its limit, is ended; that can be retried.
 """
 
 from __future__ import annotations
@@ -71,17 +71,13 @@ class Engine:
 
 @asynccontextmanager
 async def _child(task: object) -> AsyncIterator[asyncio.subprocess.Process]:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "render.worker",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OPENCV_LOG_LEVEL": "ERROR"},
-        start_new_session=True,
-        limit=LINE_MAX_BYTES,
-    )
+    # Shielded: a cancellation in the midst of it must not lose sight of a process that was begun.
+    begun = asyncio.ensure_future(_begin())
+    try:
+        child = await asyncio.shield(begun)
+    except asyncio.CancelledError:
+        await _end(await begun)
+        raise
     complaints = asyncio.create_task(_complaints(child))
     try:
         assert child.stdin is not None
@@ -93,12 +89,32 @@ async def _child(task: object) -> AsyncIterator[asyncio.subprocess.Process]:
             log.warning("a child ended before it read its task")
         yield child
     finally:
-        try:
-            os.killpg(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            log.debug("child group %s is gone already", child.pid)
-        await child.wait()
+        await _end(child)
         await complaints
+
+
+async def _begin() -> asyncio.subprocess.Process:
+    folders = [path for path in sys.path if path]
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "render.worker",
+        str(os.getpid()),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"PYTHONPATH": os.pathsep.join(folders), "OPENCV_LOG_LEVEL": "ERROR"},
+        start_new_session=True,
+        limit=LINE_MAX_BYTES,
+    )
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        log.debug("child group %s is gone already", child.pid)
+    await child.wait()
 
 
 async def _listen(child: asyncio.subprocess.Process, progress: Progress, stall_s: float) -> dict[str, Any]:
@@ -115,10 +131,11 @@ async def _listen(child: asyncio.subprocess.Process, progress: Progress, stall_s
                     raise AttemptFailed(Failure(**event["error"]))
                 if "progress" not in event:
                     return dict(event)
+                # Told again without having risen, it is a sign of life: footage is being decoded up to a clip.
+                patience.reschedule(asyncio.get_running_loop().time() + stall_s)
                 if event["progress"] > shown:
                     shown = event["progress"]
                     progress(event["phase"], shown)
-                    patience.reschedule(asyncio.get_running_loop().time() + stall_s)
 
 
 async def _death(child: asyncio.subprocess.Process) -> Failure:

@@ -30,7 +30,7 @@ _STATES = {
     State.FAILED: pb.JOB_STATE_FAILED,
     State.CANCELLED: pb.JOB_STATE_CANCELLED,
 }
-_DISSOLVE = pb.TRANSITION_KIND_DISSOLVE
+_DISSOLVES = {0: False, 1: False, 2: True}
 
 
 def encode_spec(spec: pb.RenderSpec) -> bytes:
@@ -57,7 +57,9 @@ def spec_from(message: pb.RenderSpec) -> s.Spec:
             clips=tuple(_clip(f"clips[{i}]", clip) for i, clip in enumerate(message.clips)),
             output=_output(message.output),
             dissolves=tuple(
-                s.Dissolve(one.after_clip, one.duration_us) for one in message.transitions if one.kind == _DISSOLVE
+                s.Dissolve(one.after_clip, one.duration_us)
+                for i, one in enumerate(message.transitions)
+                if _known(f"transitions[{i}].kind", _DISSOLVES, one.kind)
             ),
             overlays=tuple(_overlay(f"overlays[{i}]", overlay) for i, overlay in enumerate(message.overlays)),
             audio=message.audio.include,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ SERVICE = "reel.render.v1.RenderService"
 PAGE_MAX = 200
 SPEC_MAX_BYTES = 1 << 20
 PROBE_GRANT_S = 120
+PROBES_MAX = 4  # children at once, apart from attempts; more wait for as long as their callers do
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 
 
@@ -39,6 +41,7 @@ class RenderRpc(render_pb2_grpc.RenderServiceServicer):
         self._ledger = ledger
         self._storage = storage
         self._engine = engine
+        self._probing = asyncio.Semaphore(PROBES_MAX)
 
     async def Submit(self, request: pb.SubmitRequest, context: Any) -> pb.SubmitResponse:
         if request.spec.ByteSize() > SPEC_MAX_BYTES:
@@ -78,7 +81,8 @@ class RenderRpc(render_pb2_grpc.RenderServiceServicer):
         source = messages.source_from(request.source)
         (url,) = await self._storage.download_urls(request.tenant, [source.key], PROBE_GRANT_S)
         try:
-            info, facts = await self._engine.probe(url, source)
+            async with self._probing:
+                info, facts = await self._engine.probe(url, source)
         except AttemptFailed as error:
             raise _probe_fault(error) from error
         return pb.ProbeResponse(
