@@ -317,8 +317,7 @@ class Database:
             return
         spent = Spent()
         began_s = self._clock.now_s()
-        attributes: dict[str, str | int] = {"database": self._slots.database, "commits": len(group)}
-        with tracing.span("commit group", parent=group[0].parent, attributes=attributes):
+        with tracing.attached(group[0].parent):  # the write's span belongs to the first caller's trace
             try:
                 answers = await self._commit([waiting.request for waiting in group], spent)
             except Exception as error:
@@ -365,11 +364,9 @@ class Database:
     async def _compact(self) -> None:
         """Publishes a snapshot of now. A failure is tried again after the next commits."""
         try:
-            async with self._lock:
-                if self._opened is None:
-                    return
-                replica = self._opened.committer.replica
-                image = await self._in(self._pools.writers, replica.image)
+            if self._opened is None:
+                return
+            image = await self._in(self._pools.writers, self._opened.committer.replica.image)
             self._snapshot_version = image.version  # also when it fails: the next try comes as much later
             with tracing.span("compaction", attributes={"database": self._slots.database, "version": image.version}):
                 timeout_s = self._bounds.catch_up_s

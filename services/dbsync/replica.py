@@ -28,6 +28,7 @@ Seal = Callable[[Delta, Step], bool]  # whether the version is durable
 
 CHECKPOINT_FRAMES = 1000
 IDLE_READERS = 1
+RECENT = 64  # versions that may pass while an image is taken
 BUSY_MS = 2000  # a reader may meet the writer folding the WAL
 _READER_CACHE_KIB, _WRITER_CACHE_KIB = 64, 192
 _READER_STATEMENTS, _WRITER_STATEMENTS = 12, 32
@@ -67,6 +68,7 @@ class Replica:
         self._doors = _Doors()
         self._readers: list[tuple[apsw.Connection, Guard]] = []
         self._sums = PageSums()
+        self._recent: dict[int, int] = {}  # versions and their checksums
         self._frames = 0
         self._broken = False
         self._foreign_keys = True
@@ -98,7 +100,8 @@ class Replica:
             if sums.checksum != image.checksum:
                 raise NotNext(f"the image of version {image.version} does not have its checksum")
             Path(self._path).write_bytes(image.body)
-            self._sums, self.version, self.schema_version = sums, image.version, image.schema_version
+            self._sums = sums
+            self._moved(image.version, image.schema_version)
         _, guard = self.writer()
         if image is not None and _head(guard).version != image.version:
             raise NotNext(f"the image of version {image.version} holds another version")
@@ -118,7 +121,8 @@ class Replica:
             except BaseException:
                 self._broken = True
                 raise
-            self._sums, self.version, self.schema_version = sums, entries[-1].version, entries[-1].schema_version
+            self._sums = sums
+            self._moved(entries[-1].version, entries[-1].schema_version)
             self.writer()  # first to open and last to close, so that readers find the WAL there
 
     def writer(self) -> tuple[apsw.Connection, Guard]:
@@ -199,9 +203,15 @@ class Replica:
 
     def advanced(self, version: int, schema_version: int) -> None:
         """After a commit: the copy is now that version."""
-        self.version, self.schema_version = version, schema_version
+        self._moved(version, schema_version)
         if self._frames >= CHECKPOINT_FRAMES:
             self.writer()[0].wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def _moved(self, version: int, schema_version: int) -> None:
+        self._recent[version] = self._sums.checksum
+        while len(self._recent) > RECENT:
+            del self._recent[next(iter(self._recent))]
+        self.version, self.schema_version = version, schema_version
 
     def rollback(self) -> None:
         """Ends the transaction under way, if there is one, without a trace."""
@@ -272,14 +282,17 @@ class Replica:
                     connection.close()
 
     def image(self) -> Image:
-        """The whole database at the version of now; the caller is the writer, between transactions."""
-        with self._doors.inside():
-            connection, _ = self.writer()
-            body = connection.serialize("main")
-        if PageSums(pages.split(body)).checksum != self._sums.checksum:
+        """The whole database at its newest version, while commits go on; Broken when the file is not that version."""
+        with self.reader() as (guard, head):
+            body = guard.serialize()
+        checksum = PageSums(pages.split(body)).checksum
+        expected = self._recent.get(head.version)
+        if expected is None:
+            raise Broken(f"version {head.version} is not settled yet")  # published a moment ago: the next try will do
+        if checksum != expected:
             self.give_up()
-            raise Broken("the local file does not have the checksum of its version")
-        return Image(self.version, self.schema_version, self._sums.checksum, body)
+            raise Broken(f"the local file does not have the checksum of version {head.version}")
+        return Image(head.version, head.schema_version, checksum, body)
 
     def close(self) -> None:
         """Ends all connections and removes the files."""

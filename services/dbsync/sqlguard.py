@@ -138,6 +138,10 @@ class Guard:
         finally:
             self._connection.set_progress_handler(None)
 
+    def serialize(self) -> bytes:
+        """The whole database as the transaction sees it."""
+        return self._connection.serialize("main")
+
     def total_changes(self) -> int:
         """Rows changed by this connection so far."""
         return self._connection.total_changes()

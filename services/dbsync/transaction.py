@@ -34,7 +34,7 @@ from dbsync.sqlguard import Guard, Limits, Mode
 KEY_KEPT_MS = 30 * 24 * 3600 * 1000
 # Keys are dropped a day after they are refused, so that a machine whose clock is behind cannot run one twice.
 KEY_DROPPED_MS = KEY_KEPT_MS + 24 * 3600 * 1000
-_DROPPED_AT_ONCE = 64
+_DROPPED_EVERY, _DROPPED_AT_ONCE = 16, 16 * 64  # versions, each of at most so many commits
 
 _FIND_KEY = "SELECT request, version, result FROM _dbsync_keys WHERE key = ?"
 _ADD_KEY = "INSERT INTO _dbsync_keys VALUES (?, ?, ?, ?)"
@@ -104,8 +104,9 @@ class Transaction:
         """Writes what the version itself is known by; to be called last, before the commit."""
         if self._guard is None:
             raise AssertionError("nothing ran")
-        oldest = max(0, self.now_ms - KEY_DROPPED_MS).to_bytes(6, "big")
-        self._guard.own(_DROP_KEYS, (oldest, _DROPPED_AT_ONCE))
+        if self.version % _DROPPED_EVERY == 0:
+            oldest = max(0, self.now_ms - KEY_DROPPED_MS).to_bytes(6, "big")
+            self._guard.own(_DROP_KEYS, (oldest, _DROPPED_AT_ONCE))
         self._guard.own(_SET_STATE, (self.version, self.now_ms, self.subs[-1].author))
 
     def _member(self, guard: Guard, request: CommitRequest) -> Member:

@@ -11,7 +11,8 @@ import queue
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,16 @@ AHEAD_FRAMES = 4  # drawn while FFmpeg is still busy
 PIPE_BYTES = 1 << 20
 # Edit lists count in it: whole samples at 48 kHz and whole frames at the usual rates.
 MOVIE_TIMESCALE = 240_000
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What a file says of itself; chapters are (start in microseconds, title) in order, the last ends at the end."""
+
+    title: str = ""
+    notes: str = ""
+    chapters: tuple[tuple[int, str], ...] = ()
+    duration_us: int = 0
 
 
 class EncodeError(Exception):
@@ -87,7 +98,7 @@ def join(
     pieces: Sequence[Path],
     sound: Path | None,
     target: Path,
-    metadata: Mapping[str, str],
+    tags: Tags,
     work: Path,
     beat: Callable[[], None],
 ) -> None:
@@ -97,7 +108,7 @@ def join(
     if sound is not None:
         streams.append(ffmpeg.input(str(sound), format="s16le", ar=SAMPLE_RATE, ac=2).audio)
         options |= {"acodec": "aac", "audio_bitrate": "160k"}
-    _write(binary, streams, options, target, metadata, beat)
+    _write(binary, streams, options, target, tags, work, beat)
 
 
 def _listed(pieces: Sequence[Path], target: Path, work: Path) -> Any:
@@ -111,16 +122,34 @@ def _write(
     streams: list[Any],
     options: dict[str, Any],
     target: Path,
-    metadata: Mapping[str, str],
+    tags: Tags,
+    work: Path,
     beat: Callable[[], None],
 ) -> None:
-    pairs = [f"{key}={value}" for key, value in metadata.items() if value]
-    options |= {"format": "mp4", "movflags": "+faststart", "movie_timescale": MOVIE_TIMESCALE, "map_metadata": -1}
-    built = ffmpeg.output(*streams, str(target), **options)
-    arguments = _arguments(built)
-    # ffmpeg-python takes one value a name: metadata has many.
-    extra = [word for pair in pairs for word in ("-metadata", pair)]
-    run(binary, [*arguments[:-1], *extra, arguments[-1]], beat)
+    told = work / f"{target.stem}.ffmetadata"
+    told.write_text(_told(tags))
+    options |= {"format": "mp4", "movflags": "+faststart", "movie_timescale": MOVIE_TIMESCALE}
+    options |= {"map_metadata": len(streams), "map_chapters": len(streams)}
+    arguments = _arguments(ffmpeg.output(*streams, str(target), **options))
+    # An input without a stream, which ffmpeg-python cannot say: after the others.
+    after = len(arguments) - arguments[::-1].index("-i") + 1
+    run(binary, [*arguments[:after], "-f", "ffmetadata", "-i", str(told), *arguments[after:]], beat)
+
+
+def _told(tags: Tags) -> str:
+    lines = [";FFMETADATA1"]
+    lines += [f"{key}={_escaped(text)}" for key, text in (("title", tags.title), ("comment", tags.notes)) if text]
+    ends = [*(start for start, _ in tags.chapters[1:]), tags.duration_us]
+    for (start, title), end in zip(tags.chapters, ends, strict=False):
+        lines += ["[CHAPTER]", "TIMEBASE=1/1000000", f"START={start}", f"END={max(start, end)}"]
+        lines.append(f"title={_escaped(title)}")
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    # FFmpeg takes a backslash before a line's end for an escape of it, escaped or not.
+    text = text.rstrip("\\")
+    return "".join(f"\\{one}" if one in "=;#\\\n" else one for one in text)
 
 
 def poster(binary: str, video: Path, target: Path, at_s: float) -> None:

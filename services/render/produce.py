@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from render import draw, encode, instant, planned_sound
-from render.encode import Encoder
+from render.encode import Encoder, Tags
 from render.footage import Facts, Footage
 from render.plan import MICRO, ClipPlan, Plan, plan
 from render.products import Product, Task
@@ -115,15 +115,16 @@ def _encoded(task: Task, made: Plan, sources: Sources, told: _Told) -> list[Prod
         clip = spec.clips[first]
         if alone and clip.output_name:
             sound = track.alone(made.clips[first]) if track is not None else None
-            metadata = {"title": clip.title or spec.title, "comment": clip.notes}
-            encode.join(task.binary, [piece], sound, folder / clip.output_name, metadata, folder, told.beat)
+            tags = Tags(clip.title or spec.title, clip.notes)
+            encode.join(task.binary, [piece], sound, folder / clip.output_name, tags, folder, told.beat)
             products.append(_product(clip.output_name, made, made.clips[first].frames))
     if spec.output.name:
         report("joining", RENDERED)
         sound = track.whole() if track is not None else None
-        metadata = {"title": spec.title, "comment": spec.notes}
-        encode.join(task.binary, pieces, sound, folder / spec.output.name, metadata, folder, told.beat)
-        products.append(_product(spec.output.name, made, made.frames))
+        whole = _product(spec.output.name, made, made.frames)
+        tags = Tags(spec.title, spec.notes, spec.chapters, whole.duration_us)
+        encode.join(task.binary, pieces, sound, folder / spec.output.name, tags, folder, told.beat)
+        products.append(whole)
     report("joining", JOINED)
     return products
 

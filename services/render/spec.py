@@ -20,6 +20,7 @@ VERSION = 1
 CLIPS_MAX = 100
 KEYS_MAX = 2000
 OVERLAYS_MAX = 200
+CHAPTERS_MAX = 1000
 DURATION_MAX_US = 4 * 3600 * 1_000_000
 SIDE_MAX = 4096
 FPS_MAX = Fraction(120)
@@ -240,6 +241,7 @@ def validate(spec: Spec) -> Spec:
     _need(len(spec.overlays) <= OVERLAYS_MAX, "overlays", f"at most {OVERLAYS_MAX} overlays")
     for index, overlay in enumerate(spec.overlays):
         _overlay(f"overlays[{index}]", overlay, len(spec.clips))
+    _words(spec)
     _need(math.isfinite(spec.gain_db) and -60 <= spec.gain_db <= 30, "audio.gain_db", "the gain is -60 to 30 dB")
     total_us = sum(duration_us(clip) for clip in spec.clips)
     _need(total_us <= DURATION_MAX_US, "clips", f"an export lasts at most {DURATION_MAX_US // 3_600_000_000} h")
@@ -269,7 +271,6 @@ def _clip(field: str, clip: Clip) -> None:
     _need(bool(clip.source.key), f"{field}.source.key", "a clip names its source")
     _need(0 <= clip.in_us < clip.out_us, f"{field}.out_us", "a clip ends after it begins, and begins at 0 or later")
     _need(clip.out_us < 2**53, f"{field}.out_us", "a clip ends within the source")
-    _need(len(clip.caption_title) + len(clip.caption_text) <= TEXT_MAX, f"{field}.caption", "the caption is too long")
     at = clip.in_us
     for index, span in enumerate(clip.speed_spans):
         name = f"{field}.speed_spans[{index}]"
@@ -312,6 +313,21 @@ def _dissolves(spec: Spec) -> None:
         shorter = min(duration_us(spec.clips[one.after_clip]), duration_us(spec.clips[one.after_clip + 1]))
         _need(0 < one.duration_us <= shorter / 2, f"{name}.duration_us", "a dissolve lasts at most half of either clip")
         at = one.after_clip
+
+
+def _words(spec: Spec) -> None:
+    texts = [("metadata.title", spec.title), ("metadata.notes", spec.notes)]
+    for index, clip in enumerate(spec.clips):
+        texts += [(f"clips[{index}].metadata.title", clip.title), (f"clips[{index}].metadata.notes", clip.notes)]
+        caption = (("title", clip.caption_title), ("text", clip.caption_text))
+        texts += [(f"clips[{index}].caption.{name}", text) for name, text in caption]
+    texts += [(f"metadata.chapters[{index}].title", title) for index, (_, title) in enumerate(spec.chapters)]
+    for field, text in texts:
+        _need(len(text) <= TEXT_MAX and "\0" not in text, field, f"a text has at most {TEXT_MAX} characters")
+    starts = [start for start, _ in spec.chapters]
+    _need(len(starts) <= CHAPTERS_MAX, "metadata.chapters", f"at most {CHAPTERS_MAX} chapters")
+    ordered = all(0 <= a < b for a, b in pairwise([*starts, 2**53]))
+    _need(ordered, "metadata.chapters", "chapters are in order of time, no two at one")
 
 
 def _overlay(field: str, overlay: Overlay, clips: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from dbsync.database import Pools
 from dbsync.databases import Bounds, Databases
 from dbsync.gate import GateVfs
 from dbsync.requests import CommitRequest, CommitResult, QueryRequest, QueryResult
-from dbsync.sqlguard import Limits
+from dbsync.sqlguard import Broken, Limits
 from tests.dbsync.memory_store import MemoryStore
 from tests.dbsync.world import DATABASE, FAST, SCHEMA, add_clip, migration, rename_clip, request, sql
 
@@ -243,6 +244,26 @@ async def test_compaction_in_the_background(hall: Hall, tmp_path: Path) -> None:
     assert (await other.query("SELECT count(*) FROM clips")).results[0].rows == ((70,),)
     assert hall.store.counts["get"] <= 1 + 8
     await other.close()
+
+
+async def test_an_image_while_commits_go_on(hall: Hall) -> None:
+    await hall.commit(migration(1, *SCHEMA))
+    async with hall.all.use(DATABASE) as found:
+        replica = found._opened.committer.replica  # type: ignore[union-attr]
+    done = asyncio.Event()
+
+    async def writing() -> None:
+        for number in range(60):
+            await hall.commit(add_clip(f"{number}"))
+        done.set()
+
+    writer = asyncio.create_task(writing())
+    versions = []
+    while not done.is_set():
+        with contextlib.suppress(Broken):  # in the moment between SQLite's publication and ours
+            versions.append((await asyncio.to_thread(replica.image)).version)
+    await writer
+    assert versions == sorted(versions) and len(set(versions)) > 3 and not replica.broken
 
 
 async def test_a_broken_copy_is_opened_again(hall: Hall) -> None:

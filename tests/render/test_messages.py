@@ -153,6 +153,10 @@ RULES: dict[str, tuple[str, Break]] = {
     "deafening": ("audio.gain_db", lambda spec: setattr(spec.audio, "gain_db", 99)),
     "instant with a crop": ("mode", lambda spec: setattr(spec, "mode", pb.MODE_INSTANT)),
     "an unknown mode": ("mode", lambda spec: setattr(spec, "mode", 5)),
+    "a book": ("metadata.notes", lambda spec: setattr(spec.metadata, "notes", "x" * 2001)),
+    "a zero": ("clips[1].metadata.title", lambda spec: setattr(spec.clips[1].metadata, "title", "a\0b")),
+    "a long caption": ("clips[0].caption.text", lambda spec: setattr(spec.clips[0].caption, "text", "x" * 2001)),
+    "chapters out of order": ("metadata.chapters", lambda spec: spec.metadata.chapters.add(time_us=5, title="D")),
     "hours": ("clips", lambda spec: setattr(spec.clips[1], "out_us", 5 * 3600 * 10**6)),
 }
 

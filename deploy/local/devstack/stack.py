@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from devstack import bucket, keys, table
+from devstack import app_build, bucket, keys, table
 from devstack.ready import is_ready
 from devstack.settings import ROOT, CannotStart, Settings
 from devstack.table import Part
@@ -86,6 +86,8 @@ class Stack:
         if not names:
             _set_old_aside(self.logs)
             _set_old_aside(self.traces)
+        if "web" in wanted:
+            app_build.build(self.logs / "app-build.log")
         if "objectstore" in wanted:
             self._spawn("objectstore")
             self._wait("objectstore", ("objectstore",))
