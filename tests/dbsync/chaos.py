@@ -6,6 +6,7 @@ A run is a few clients on a few servers over one store that fails in every known
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import random
 import sys
 import tempfile
@@ -147,7 +148,8 @@ def main(arguments: list[str]) -> int:
     chunk = max(1, min(50, seeds // chosen.processes))
     began = time.monotonic()
     firsts = range(chosen.seed, chosen.seed + seeds, chunk)
-    with ProcessPoolExecutor(chosen.processes) as pool:
+    # Spawned: a fork of a process with threads can hang on a lock that one of them held.
+    with ProcessPoolExecutor(chosen.processes, multiprocessing.get_context("spawn")) as pool:
         parts = list(pool.map(_share, firsts, [min(chunk, chosen.seed + seeds - first) for first in firsts]))
     total = [sum(column) for column in zip(*(astuple(seen) for seen, _ in parts), strict=True)]
     broken = [text for _, texts in parts for text in texts]

@@ -9,7 +9,6 @@ Each holds by a test of its number's name in tests/devstack/test_stack.py.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -32,8 +31,13 @@ STOP_TIMEOUT_S = 20.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 STEADY_S = 60.0  # a part that ran for so long begins with the first pause again
 KEPT_LOG_BYTES = 64 << 20
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
+_TIED = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)  # it died before it was asked
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 Say = Callable[[str], None]
 
@@ -233,25 +237,17 @@ def base_environ() -> dict[str, str]:
 def popen(command: Sequence[str], environ: Mapping[str, str], log: IO[bytes] | int) -> subprocess.Popen[bytes]:
     """Starts a process that dies with this one, in a session of its own: a Ctrl-C in the terminal reaches this program
     alone, which ends the parts in order."""
+    # A program that asks for its parent's death and then becomes the command: asking between fork and exec, in a
+    # process with threads, can hang for ever on a lock that one of them held.
     return subprocess.Popen(
-        command,
-        env=dict(environ),
+        [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *command],
+        env=environ,
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
         start_new_session=True,
-        preexec_fn=_die_with_parent(os.getpid()),
     )
-
-
-def _die_with_parent(parent: int) -> Callable[[], None]:
-    def ask() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before it was asked
-            os._exit(1)
-
-    return ask
 
 
 def _ending(status: int) -> str:
