@@ -30,8 +30,9 @@ Plane = NDArray[np.uint8]
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,asf,mpeg,ogg"
 PIXELS_MAX = 8192 * 4608
 # A frame's time is rounded to its container's ticks (1 ms in Matroska): a frame that begins within this after the asked
-# time is the one that was meant.
-TOLERANCE_S = Fraction(1, 1000)
+# time is the one that was meant. Not a whole millisecond: at 29.97 fps frame 30 begins 1 ms after the first second, and
+# is not what a player shows there.
+TOLERANCE_S = Fraction(999, 1_000_000)
 HELD_MAX_S = 2  # how long the last picture may stand for what footage should have had
 # Sound is decoded from before the asked time, for its decoder to settle. Packets of other containers than MP4 lie in
 # the order of the file, sound up to this far before its picture.

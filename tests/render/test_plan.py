@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.faults import Fault
+from render.footage import TOLERANCE_S
 from render.plan import MICRO, SAMPLE_RATE, SourceInfo, plan, strength
 from render.spec import (
     Clip,
@@ -157,3 +158,10 @@ def test_a_fade_rises_and_falls_in_straight_lines() -> None:
     assert [strength(overlay, time) for time in times] == pytest.approx([0, 0, 0.5, 1, 1, 0.5, 0.002, 0])
     hard = Overlay(MICRO, 3 * MICRO, light)
     assert [strength(hard, time) for time in times] == [0, 1, 1, 1, 1, 1, 1, 0]
+
+
+def test_at_a_whole_second_of_ntsc_footage_the_frame_of_a_player_is_meant() -> None:
+    assert Fraction(30 * 1001, 30000) > 1 + TOLERANCE_S  # frame 30 begins a millisecond late: 29 is on the screen
+    for number in range(300):
+        begins = Fraction(number * 1001, 30000)
+        assert begins <= Fraction(round(begins * 1000), 1000) + TOLERANCE_S  # a player's time in whole milliseconds
