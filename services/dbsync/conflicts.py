@@ -6,6 +6,7 @@
    (test_conflicts.py::test_rows, ::test_scope_database).
 3. Migrations and the system's own writes make nobody stale (test_conflicts.py::test_system_and_migration).
 4. A commit without a base conflicts with nothing (test_conflicts.py::test_no_base).
+5. A restore makes every older base stale, its own author's too, whatever the rows (test_conflicts.py::test_restore).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Earlier:
     author: str
     quiet: bool  # a migration or a write of the system: never a reason for a conflict
     rows: frozenset[RowKey]
+    everything: bool = False  # a restore: every row may be another
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Clash:
 
 
 class Conflict(Exception):
-    """The commit is stale: `clashes` names the rows, and is empty with the database's scope."""
+    """The commit is stale: `clashes` names the rows, and is empty when it is the whole database that changed."""
 
     def __init__(self, base_version: int, head_version: int, clashes: Sequence[Clash]) -> None:
         super().__init__(f"base {base_version} is behind {head_version}: {len(clashes)} rows changed")
@@ -51,7 +53,8 @@ class Conflict(Exception):
 def earlier(version: int, sub: SubCommit) -> Earlier:
     """A sub-commit of the log as the rules see it."""
     rows = frozenset(folded(row) for row in sub.rows)
-    return Earlier(version, sub.author, sub.system or sub.migration, rows)
+    restores = sub.restores > 0
+    return Earlier(version, sub.author, (sub.system or sub.migration) and not restores, rows, restores)
 
 
 def folded(row: RowKey) -> RowKey:
@@ -61,7 +64,11 @@ def folded(row: RowKey) -> RowKey:
 
 def others(past: Iterable[Earlier], base_version: int, author: str) -> list[Earlier]:
     """The commits after the base that could make this author stale. An empty author is nobody's, not even its own."""
-    return [e for e in past if e.version > base_version and not e.quiet and (not author or e.author != author)]
+    return [
+        e
+        for e in past
+        if e.version > base_version and not e.quiet and (e.everything or not author or e.author != author)
+    ]
 
 
 def check(
@@ -77,7 +84,7 @@ def check(
     if base_version is None:
         return
     newer = others(past, base_version, author)
-    if scope_database and newer:
+    if newer and (scope_database or any(one.everything for one in newer)):
         raise Conflict(base_version, head_version, ())
     wanted = {folded(row) for row in rows}
     clashes: dict[RowKey, Clash] = {}

@@ -8,8 +8,8 @@
    (test_log_format.py::test_a_bomb_is_refused).
 
 Layout: MAGIC; the fields below, compressed, with their length; the chunks of packed pages, each with its length;
-SHA-256 over all. The magic's last byte counts formats; a reader
-refuses one that it does not know.
+SHA-256 over all. The magic's last byte counts formats; a reader refuses one that it does not know. A sub-commit's flags
+say which of its fields follow; a reader refuses flags that it does not know, so that new ones need no new format.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ HASH_BYTES = 32
 COMMIT_ID_BYTES = 16
 KEY_BYTES = 16
 MAX_RAW_BYTES = 1 << 30  # of the fields: changesets are as large as what they change
-_SYSTEM, _MIGRATION = 1, 2
+_SYSTEM, _MIGRATION, _UNDO, _RESTORE, _TERMINAL = 1, 2, 4, 8, 16
+_FLAGS = _SYSTEM | _MIGRATION | _UNDO | _RESTORE | _TERMINAL
 _LEVEL = 3
 
 
@@ -40,7 +41,9 @@ class BadEntry(Exception):
 class SubCommit:
     """One caller's commit inside an entry. Requests that wait for the same write share an entry.
 
-    `system`: made for no page, it makes nobody stale. `migration`: its rows are not recorded.
+    `system`: made for no page, it makes nobody stale. `migration`: its rows are not recorded. `undoes`: the commit that
+    an undo put back. `restores`: the version whose content a restore brought back; its rows are not recorded either.
+    `terminal`: the database ends here; the entry has no pages.
     """
 
     commit_id: bytes
@@ -50,6 +53,9 @@ class SubCommit:
     migration: bool
     rows: tuple[RowKey, ...]
     changeset: bytes
+    undoes: bytes = b""
+    restores: int = 0
+    terminal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,11 @@ class Entry:
     committed_ms: int
     subs: tuple[SubCommit, ...]
     pages: Packed
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the database was deleted by this version."""
+        return any(sub.terminal for sub in self.subs)
 
 
 def encode(entry: Entry) -> bytes:
@@ -157,7 +168,17 @@ def _write_sub(out: wire.Writer, sub: SubCommit) -> None:
     out.raw(_sized(sub.commit_id, COMMIT_ID_BYTES))
     out.raw(_sized(sub.idempotency_key, KEY_BYTES))
     out.text(sub.author)
-    out.uint((_SYSTEM if sub.system else 0) | (_MIGRATION if sub.migration else 0))
+    out.uint(
+        (_SYSTEM if sub.system else 0)
+        | (_MIGRATION if sub.migration else 0)
+        | (_UNDO if sub.undoes else 0)
+        | (_RESTORE if sub.restores else 0)
+        | (_TERMINAL if sub.terminal else 0)
+    )
+    if sub.undoes:
+        out.raw(_sized(sub.undoes, COMMIT_ID_BYTES))
+    if sub.restores:
+        out.uint(sub.restores)
     out.uint(len(sub.rows))
     for row in sub.rows:
         out.text(row.table)
@@ -170,11 +191,23 @@ def _read_sub(read: wire.Reader) -> SubCommit:
     key = read.raw(KEY_BYTES)
     author = read.text()
     flags = read.uint()
-    if flags & ~(_SYSTEM | _MIGRATION):
+    if flags & ~_FLAGS:
         raise wire.Malformed(f"unknown flags {flags:#x}")
+    undoes = read.raw(COMMIT_ID_BYTES) if flags & _UNDO else b""
+    restores = read.uint() if flags & _RESTORE else 0
     rows = tuple(RowKey(read.text(), read.values()) for _ in range(read.count()))
-    changeset = read.blob()
-    return SubCommit(commit_id, author, key, bool(flags & _SYSTEM), bool(flags & _MIGRATION), rows, changeset)
+    return SubCommit(
+        commit_id=commit_id,
+        author=author,
+        idempotency_key=key,
+        system=bool(flags & _SYSTEM),
+        migration=bool(flags & _MIGRATION),
+        rows=rows,
+        changeset=read.blob(),
+        undoes=undoes,
+        restores=restores,
+        terminal=bool(flags & _TERMINAL),
+    )
 
 
 def _sized(data: bytes, size: int) -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dbsync.conflicts import NAMED_MAX, Conflict, Earlier, check, next_base
+from dbsync.conflicts import NAMED_MAX, Conflict, Earlier, check, earlier, next_base
+from dbsync.log_format import SubCommit
 from dbsync.requests import RowKey
 
 A, B = RowKey("clips", ("a",)), RowKey("clips", ("b",))
@@ -15,10 +16,10 @@ def past(version: int, author: str, *rows: RowKey, quiet: bool = False) -> Earli
     return Earlier(version, author, quiet, frozenset(rows))
 
 
-def stale(earlier: list[Earlier], *rows: RowKey, base: int | None = 3, author: str = "me", scope: bool = False) -> bool:
+def stale(before: list[Earlier], *rows: RowKey, base: int | None = 3, author: str = "me", scope: bool = False) -> bool:
     """Whether a commit would be refused."""
     try:
-        check(earlier, base_version=base, head_version=9, author=author, rows=rows, scope_database=scope)
+        check(before, base_version=base, head_version=9, author=author, rows=rows, scope_database=scope)
     except Conflict:
         return True
     return False
@@ -56,6 +57,20 @@ def test_scope_database() -> None:
 def test_system_and_migration() -> None:
     assert not stale([past(4, "", A, quiet=True)], A)
     assert not stale([past(4, "", A, quiet=True)], A, scope=True)
+
+
+def test_restore() -> None:
+    for author in ("you", "me", ""):
+        restored = Earlier(4, author, False, frozenset(), everything=True)
+        assert stale([restored], A) and stale([restored]) and stale([restored], A, scope=True)
+        assert not stale([restored], A, base=4)
+        assert not stale([restored], A, base=None)
+        assert next_base([restored], base_version=3, version=6, author="me") == 3
+
+
+def test_a_restore_of_the_system_is_not_quiet() -> None:
+    made = SubCommit(b"c" * 16, "", b"k" * 16, True, False, (), b"", restores=2)
+    assert stale([earlier(4, made)], A)
 
 
 def test_the_answer_names_the_newest_change_of_each_row() -> None:

@@ -35,6 +35,9 @@ subs = st.builds(
     migration=st.booleans(),
     rows=st.lists(rows, max_size=4).map(tuple),
     changeset=st.binary(max_size=60),
+    undoes=st.one_of(st.just(b""), st.binary(min_size=16, max_size=16)),
+    restores=st.integers(0, 1 << 40),
+    terminal=st.booleans(),
 )
 numbers = st.sets(st.integers(1, 1000), max_size=9).map(lambda some: tuple(sorted(some)))
 packed = numbers.flatmap(

@@ -14,6 +14,10 @@ Failures are google.rpc.Status with an ErrorInfo whose reason is stable:
                       key_mismatch        the idempotency key was used for another request
                       key_expired
                       database_corrupt    an entry failed its checksum; never applied
+                      not_undoable        what was done there has no inverse; metadata: why (migration, restore, system, schema)
+                      version_gone        the version cannot be built any more: an entry below it is damaged
+  NOT_FOUND           database_deleted    it was deleted, and its id is used up
+                      no_such_version, no_such_commit
   INVALID_ARGUMENT    sql_error, sql_forbidden, invalid_argument, constraint
   RESOURCE_EXHAUSTED  too_many_rows, too_many_bytes, too_many_steps, database_full, busy
   UNAVAILABLE         outcome_unknown     retry with the same idempotency key; store_unavailable
@@ -58,6 +62,52 @@ SCOPE_ROWS: Scope.ValueType  # 1
 SCOPE_DATABASE: Scope.ValueType  # 2
 """conflicts with any version of another author after base_version"""
 Global___Scope: _TypeAlias = Scope  # noqa: Y015
+
+class _CommitKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CommitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CommitKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMMIT_KIND_UNSPECIFIED: _CommitKind.ValueType  # 0
+    COMMIT_KIND_WRITE: _CommitKind.ValueType  # 1
+    """of a page"""
+    COMMIT_KIND_SYSTEM: _CommitKind.ValueType  # 2
+    """of a service, for no page"""
+    COMMIT_KIND_MIGRATION: _CommitKind.ValueType  # 3
+    COMMIT_KIND_UNDO: _CommitKind.ValueType  # 4
+    COMMIT_KIND_RESTORE: _CommitKind.ValueType  # 5
+
+class CommitKind(_CommitKind, metaclass=_CommitKindEnumTypeWrapper): ...
+
+COMMIT_KIND_UNSPECIFIED: CommitKind.ValueType  # 0
+COMMIT_KIND_WRITE: CommitKind.ValueType  # 1
+"""of a page"""
+COMMIT_KIND_SYSTEM: CommitKind.ValueType  # 2
+"""of a service, for no page"""
+COMMIT_KIND_MIGRATION: CommitKind.ValueType  # 3
+COMMIT_KIND_UNDO: CommitKind.ValueType  # 4
+COMMIT_KIND_RESTORE: CommitKind.ValueType  # 5
+Global___CommitKind: _TypeAlias = CommitKind  # noqa: Y015
+
+class _RowChange:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RowChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RowChange.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROW_CHANGE_UNSPECIFIED: _RowChange.ValueType  # 0
+    ROW_CHANGE_INSERT: _RowChange.ValueType  # 1
+    ROW_CHANGE_UPDATE: _RowChange.ValueType  # 2
+    ROW_CHANGE_DELETE: _RowChange.ValueType  # 3
+
+class RowChange(_RowChange, metaclass=_RowChangeEnumTypeWrapper): ...
+
+ROW_CHANGE_UNSPECIFIED: RowChange.ValueType  # 0
+ROW_CHANGE_INSERT: RowChange.ValueType  # 1
+ROW_CHANGE_UPDATE: RowChange.ValueType  # 2
+ROW_CHANGE_DELETE: RowChange.ValueType  # 3
+Global___RowChange: _TypeAlias = RowChange  # noqa: Y015
 
 @_typing.final
 class Null(_message.Message):
@@ -545,3 +595,442 @@ class ConflictDetail(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConflictDetail: _TypeAlias = ConflictDetail  # noqa: Y015
+
+@_typing.final
+class HistoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATABASE_FIELD_NUMBER: _builtins.int
+    BEFORE_VERSION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    database: _builtins.str
+    before_version: _builtins.int
+    """only older versions; 0: from the newest, as of this call"""
+    page_size: _builtins.int
+    """versions, at most 100; 0: 50"""
+    @_builtins.property
+    def row(self) -> Global___RowRef:
+        """only commits that touched this row; the versions looked through count for page_size"""
+
+    def __init__(
+        self,
+        *,
+        database: _builtins.str = ...,
+        before_version: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        row: Global___RowRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["row", b"row"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_version", b"before_version", "database", b"database", "page_size", b"page_size", "row", b"row"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryRequest: _TypeAlias = HistoryRequest  # noqa: Y015
+
+@_typing.final
+class HistoryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Touched(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ROW_FIELD_NUMBER: _builtins.int
+        CHANGE_FIELD_NUMBER: _builtins.int
+        change: Global___RowChange.ValueType
+        @_builtins.property
+        def row(self) -> Global___RowRef: ...
+        def __init__(
+            self,
+            *,
+            row: Global___RowRef | None = ...,
+            change: Global___RowChange.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["row", b"row"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "row", b"row"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Commit(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        COMMIT_ID_FIELD_NUMBER: _builtins.int
+        AUTHOR_FIELD_NUMBER: _builtins.int
+        KIND_FIELD_NUMBER: _builtins.int
+        ROWS_FIELD_NUMBER: _builtins.int
+        ROW_COUNT_FIELD_NUMBER: _builtins.int
+        UNDOABLE_FIELD_NUMBER: _builtins.int
+        UNDOES_FIELD_NUMBER: _builtins.int
+        RESTORES_FIELD_NUMBER: _builtins.int
+        commit_id: _builtins.str
+        """32 hex digits"""
+        author: _builtins.str
+        kind: Global___CommitKind.ValueType
+        row_count: _builtins.int
+        """of all"""
+        undoable: _builtins.bool
+        """by its kind; whether its rows still hold what it left is known when it is tried"""
+        undoes: _builtins.str
+        """an undo: the commit that it put back"""
+        restores: _builtins.int
+        """a restore: the version that it brought back"""
+        @_builtins.property
+        def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryResponse.Touched]:
+            """at most 100"""
+
+        def __init__(
+            self,
+            *,
+            commit_id: _builtins.str = ...,
+            author: _builtins.str = ...,
+            kind: Global___CommitKind.ValueType = ...,
+            rows: _abc.Iterable[Global___HistoryResponse.Touched] | None = ...,
+            row_count: _builtins.int = ...,
+            undoable: _builtins.bool = ...,
+            undoes: _builtins.str = ...,
+            restores: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "commit_id", b"commit_id", "kind", b"kind", "restores", b"restores", "row_count", b"row_count", "rows", b"rows", "undoable", b"undoable", "undoes", b"undoes"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Version(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        VERSION_FIELD_NUMBER: _builtins.int
+        SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
+        COMMITTED_FIELD_NUMBER: _builtins.int
+        COMMITS_FIELD_NUMBER: _builtins.int
+        version: _builtins.int
+        schema_version: _builtins.int
+        @_builtins.property
+        def committed(self) -> _timestamp_pb2.Timestamp: ...
+        @_builtins.property
+        def commits(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryResponse.Commit]:
+            """in the order in which they ran"""
+
+        def __init__(
+            self,
+            *,
+            version: _builtins.int = ...,
+            schema_version: _builtins.int = ...,
+            committed: _timestamp_pb2.Timestamp | None = ...,
+            commits: _abc.Iterable[Global___HistoryResponse.Commit] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["committed", b"committed"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["commits", b"commits", "committed", b"committed", "schema_version", b"schema_version", "version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_BEFORE_VERSION_FIELD_NUMBER: _builtins.int
+    HEAD_VERSION_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    next_before_version: _builtins.int
+    """for the next page; 0: nothing is older"""
+    head_version: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryResponse.Version]:
+        """newest first"""
+
+    @_builtins.property
+    def timing(self) -> Global___Timing: ...
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___HistoryResponse.Version] | None = ...,
+        next_before_version: _builtins.int = ...,
+        head_version: _builtins.int = ...,
+        timing: Global___Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head_version", b"head_version", "next_before_version", b"next_before_version", "timing", b"timing", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryResponse: _TypeAlias = HistoryResponse  # noqa: Y015
+
+@_typing.final
+class UndoRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATABASE_FIELD_NUMBER: _builtins.int
+    SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    COMMIT_ID_FIELD_NUMBER: _builtins.int
+    BASE_VERSION_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    database: _builtins.str
+    schema_version: _builtins.int
+    """must be the database's"""
+    version: _builtins.int
+    """the commit's"""
+    commit_id: _builtins.str
+    """of History"""
+    base_version: _builtins.int
+    """as in a commit"""
+    idempotency_key: _builtins.str
+    """as in a commit"""
+    author: _builtins.str
+    def __init__(
+        self,
+        *,
+        database: _builtins.str = ...,
+        schema_version: _builtins.int = ...,
+        version: _builtins.int = ...,
+        commit_id: _builtins.str = ...,
+        base_version: _builtins.int | None = ...,
+        idempotency_key: _builtins.str = ...,
+        author: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_version", b"_base_version", "base_version", b"base_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_version", b"_base_version", "author", b"author", "base_version", b"base_version", "commit_id", b"commit_id", "database", b"database", "idempotency_key", b"idempotency_key", "schema_version", b"schema_version", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__base_version: _TypeAlias = _typing.Literal["base_version"]  # noqa: Y015
+    _WhichOneofArgType__base_version: _TypeAlias = _typing.Literal["_base_version", b"_base_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__base_version) -> _WhichOneofReturnType__base_version | None: ...
+
+Global___UndoRequest: _TypeAlias = UndoRequest  # noqa: Y015
+
+@_typing.final
+class UndoResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    BASE_VERSION_FIELD_NUMBER: _builtins.int
+    COMMIT_ID_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    base_version: _builtins.int
+    commit_id: _builtins.str
+    """of the undo itself, which may be undone"""
+    replayed: _builtins.bool
+    @_builtins.property
+    def timing(self) -> Global___Timing: ...
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        base_version: _builtins.int = ...,
+        commit_id: _builtins.str = ...,
+        replayed: _builtins.bool = ...,
+        timing: Global___Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "commit_id", b"commit_id", "replayed", b"replayed", "timing", b"timing", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndoResponse: _TypeAlias = UndoResponse  # noqa: Y015
+
+@_typing.final
+class Migration(_message.Message):
+    """One step of the schema's owner from one schema version to a later one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
+    TO_SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
+    STATEMENTS_FIELD_NUMBER: _builtins.int
+    from_schema_version: _builtins.int
+    to_schema_version: _builtins.int
+    @_builtins.property
+    def statements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Statement]: ...
+    def __init__(
+        self,
+        *,
+        from_schema_version: _builtins.int = ...,
+        to_schema_version: _builtins.int = ...,
+        statements: _abc.Iterable[Global___Statement] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_schema_version", b"from_schema_version", "statements", b"statements", "to_schema_version", b"to_schema_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Migration: _TypeAlias = Migration  # noqa: Y015
+
+@_typing.final
+class RestoreRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATABASE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
+    MIGRATIONS_FIELD_NUMBER: _builtins.int
+    BASE_VERSION_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    database: _builtins.str
+    version: _builtins.int
+    """whose content comes back; above 0"""
+    schema_version: _builtins.int
+    """must be the database's; the restored content is migrated to it in the same version"""
+    base_version: _builtins.int
+    """stale when another author committed after it"""
+    idempotency_key: _builtins.str
+    author: _builtins.str
+    @_builtins.property
+    def migrations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Migration]:
+        """all that the owner knows; those between the old content and schema_version run"""
+
+    def __init__(
+        self,
+        *,
+        database: _builtins.str = ...,
+        version: _builtins.int = ...,
+        schema_version: _builtins.int = ...,
+        migrations: _abc.Iterable[Global___Migration] | None = ...,
+        base_version: _builtins.int | None = ...,
+        idempotency_key: _builtins.str = ...,
+        author: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_version", b"_base_version", "base_version", b"base_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_version", b"_base_version", "author", b"author", "base_version", b"base_version", "database", b"database", "idempotency_key", b"idempotency_key", "migrations", b"migrations", "schema_version", b"schema_version", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__base_version: _TypeAlias = _typing.Literal["base_version"]  # noqa: Y015
+    _WhichOneofArgType__base_version: _TypeAlias = _typing.Literal["_base_version", b"_base_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__base_version) -> _WhichOneofReturnType__base_version | None: ...
+
+Global___RestoreRequest: _TypeAlias = RestoreRequest  # noqa: Y015
+
+@_typing.final
+class RestoreResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """the base for the author's next commit, too: everything is to be read again"""
+    replayed: _builtins.bool
+    @_builtins.property
+    def timing(self) -> Global___Timing: ...
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        replayed: _builtins.bool = ...,
+        timing: Global___Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "timing", b"timing", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreResponse: _TypeAlias = RestoreResponse  # noqa: Y015
+
+@_typing.final
+class SnapshotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATABASE_FIELD_NUMBER: _builtins.int
+    DOWNLOAD_NAME_FIELD_NUMBER: _builtins.int
+    LIFETIME_S_FIELD_NUMBER: _builtins.int
+    database: _builtins.str
+    download_name: _builtins.str
+    """for Content-Disposition; empty: database.sqlite"""
+    lifetime_s: _builtins.int
+    """of the URL, at most 3600; 0: 900"""
+    def __init__(
+        self,
+        *,
+        database: _builtins.str = ...,
+        download_name: _builtins.str = ...,
+        lifetime_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["database", b"database", "download_name", b"download_name", "lifetime_s", b"lifetime_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotRequest: _TypeAlias = SnapshotRequest  # noqa: Y015
+
+@_typing.final
+class SnapshotResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    version: _builtins.int
+    size_bytes: _builtins.int
+    @_builtins.property
+    def expires(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def timing(self) -> Global___Timing: ...
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        expires: _timestamp_pb2.Timestamp | None = ...,
+        version: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        timing: Global___Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires", "timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires", "size_bytes", b"size_bytes", "timing", b"timing", "url", b"url", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotResponse: _TypeAlias = SnapshotResponse  # noqa: Y015
+
+@_typing.final
+class DeleteRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATABASE_FIELD_NUMBER: _builtins.int
+    database: _builtins.str
+    def __init__(
+        self,
+        *,
+        database: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["database", b"database"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRequest: _TypeAlias = DeleteRequest  # noqa: Y015
+
+@_typing.final
+class DeleteResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """the terminal one"""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteResponse: _TypeAlias = DeleteResponse  # noqa: Y015

@@ -49,6 +49,31 @@ class DbSyncServiceStub:
                 request_serializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.HeadRequest.SerializeToString,
                 response_deserializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.HeadResponse.FromString,
                 _registered_method=True)
+        self.History = channel.unary_unary(
+                '/reel.dbsync.v1.DbSyncService/History',
+                request_serializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.HistoryRequest.SerializeToString,
+                response_deserializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.HistoryResponse.FromString,
+                _registered_method=True)
+        self.Undo = channel.unary_unary(
+                '/reel.dbsync.v1.DbSyncService/Undo',
+                request_serializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.UndoRequest.SerializeToString,
+                response_deserializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.UndoResponse.FromString,
+                _registered_method=True)
+        self.Restore = channel.unary_unary(
+                '/reel.dbsync.v1.DbSyncService/Restore',
+                request_serializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.RestoreRequest.SerializeToString,
+                response_deserializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.RestoreResponse.FromString,
+                _registered_method=True)
+        self.Snapshot = channel.unary_unary(
+                '/reel.dbsync.v1.DbSyncService/Snapshot',
+                request_serializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.SnapshotRequest.SerializeToString,
+                response_deserializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.SnapshotResponse.FromString,
+                _registered_method=True)
+        self.Delete = channel.unary_unary(
+                '/reel.dbsync.v1.DbSyncService/Delete',
+                request_serializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.DeleteRequest.SerializeToString,
+                response_deserializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.DeleteResponse.FromString,
+                _registered_method=True)
 
 
 class DbSyncServiceServicer:
@@ -72,6 +97,41 @@ class DbSyncServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def History(self, request, context):
+        """Who changed which rows when, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Undo(self, request, context):
+        """Puts back what one commit changed, as a new commit; ABORTED when the rows no longer hold what it left.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Restore(self, request, context):
+        """Makes the content of an old version the newest, as a new version; every older base is stale after it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Snapshot(self, request, context):
+        """A URL of the whole database as one file that any SQLite opens, at least as new as any commit acknowledged before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Delete(self, request, context):
+        """Ends the database for ever and wipes what it held. UNAVAILABLE: call again, it goes on where it stopped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DbSyncServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -89,6 +149,31 @@ def add_DbSyncServiceServicer_to_server(servicer, server):
                     servicer.Head,
                     request_deserializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.HeadRequest.FromString,
                     response_serializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.HeadResponse.SerializeToString,
+            ),
+            'History': grpc.unary_unary_rpc_method_handler(
+                    servicer.History,
+                    request_deserializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.HistoryRequest.FromString,
+                    response_serializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.HistoryResponse.SerializeToString,
+            ),
+            'Undo': grpc.unary_unary_rpc_method_handler(
+                    servicer.Undo,
+                    request_deserializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.UndoRequest.FromString,
+                    response_serializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.UndoResponse.SerializeToString,
+            ),
+            'Restore': grpc.unary_unary_rpc_method_handler(
+                    servicer.Restore,
+                    request_deserializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.RestoreRequest.FromString,
+                    response_serializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.RestoreResponse.SerializeToString,
+            ),
+            'Snapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.Snapshot,
+                    request_deserializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.SnapshotRequest.FromString,
+                    response_serializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.SnapshotResponse.SerializeToString,
+            ),
+            'Delete': grpc.unary_unary_rpc_method_handler(
+                    servicer.Delete,
+                    request_deserializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.DeleteRequest.FromString,
+                    response_serializer=reel_dot_dbsync_dot_v1_dot_dbsync__pb2.DeleteResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -172,6 +257,141 @@ class DbSyncService:
             '/reel.dbsync.v1.DbSyncService/Head',
             reel_dot_dbsync_dot_v1_dot_dbsync__pb2.HeadRequest.SerializeToString,
             reel_dot_dbsync_dot_v1_dot_dbsync__pb2.HeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def History(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reel.dbsync.v1.DbSyncService/History',
+            reel_dot_dbsync_dot_v1_dot_dbsync__pb2.HistoryRequest.SerializeToString,
+            reel_dot_dbsync_dot_v1_dot_dbsync__pb2.HistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Undo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reel.dbsync.v1.DbSyncService/Undo',
+            reel_dot_dbsync_dot_v1_dot_dbsync__pb2.UndoRequest.SerializeToString,
+            reel_dot_dbsync_dot_v1_dot_dbsync__pb2.UndoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Restore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reel.dbsync.v1.DbSyncService/Restore',
+            reel_dot_dbsync_dot_v1_dot_dbsync__pb2.RestoreRequest.SerializeToString,
+            reel_dot_dbsync_dot_v1_dot_dbsync__pb2.RestoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Snapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reel.dbsync.v1.DbSyncService/Snapshot',
+            reel_dot_dbsync_dot_v1_dot_dbsync__pb2.SnapshotRequest.SerializeToString,
+            reel_dot_dbsync_dot_v1_dot_dbsync__pb2.SnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Delete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reel.dbsync.v1.DbSyncService/Delete',
+            reel_dot_dbsync_dot_v1_dot_dbsync__pb2.DeleteRequest.SerializeToString,
+            reel_dot_dbsync_dot_v1_dot_dbsync__pb2.DeleteResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -14,6 +14,10 @@ Failures are google.rpc.Status with an ErrorInfo whose reason is stable:
                       key_mismatch        the idempotency key was used for another request
                       key_expired
                       database_corrupt    an entry failed its checksum; never applied
+                      not_undoable        what was done there has no inverse; metadata: why (migration, restore, system, schema)
+                      version_gone        the version cannot be built any more: an entry below it is damaged
+  NOT_FOUND           database_deleted    it was deleted, and its id is used up
+                      no_such_version, no_such_commit
   INVALID_ARGUMENT    sql_error, sql_forbidden, invalid_argument, constraint
   RESOURCE_EXHAUSTED  too_many_rows, too_many_bytes, too_many_steps, database_full, busy
   UNAVAILABLE         outcome_unknown     retry with the same idempotency key; store_unavailable
@@ -33,6 +37,16 @@ class DbSyncServiceStub:
     Query: _aio.UnaryUnaryMultiCallable[_dbsync_pb2.QueryRequest, _dbsync_pb2.QueryResponse]
     Commit: _aio.UnaryUnaryMultiCallable[_dbsync_pb2.CommitRequest, _dbsync_pb2.CommitResponse]
     Head: _aio.UnaryUnaryMultiCallable[_dbsync_pb2.HeadRequest, _dbsync_pb2.HeadResponse]
+    History: _aio.UnaryUnaryMultiCallable[_dbsync_pb2.HistoryRequest, _dbsync_pb2.HistoryResponse]
+    """Who changed which rows when, newest first."""
+    Undo: _aio.UnaryUnaryMultiCallable[_dbsync_pb2.UndoRequest, _dbsync_pb2.UndoResponse]
+    """Puts back what one commit changed, as a new commit; ABORTED when the rows no longer hold what it left."""
+    Restore: _aio.UnaryUnaryMultiCallable[_dbsync_pb2.RestoreRequest, _dbsync_pb2.RestoreResponse]
+    """Makes the content of an old version the newest, as a new version; every older base is stale after it."""
+    Snapshot: _aio.UnaryUnaryMultiCallable[_dbsync_pb2.SnapshotRequest, _dbsync_pb2.SnapshotResponse]
+    """A URL of the whole database as one file that any SQLite opens, at least as new as any commit acknowledged before."""
+    Delete: _aio.UnaryUnaryMultiCallable[_dbsync_pb2.DeleteRequest, _dbsync_pb2.DeleteResponse]
+    """Ends the database for ever and wipes what it held. UNAVAILABLE: call again, it goes on where it stopped."""
 
 class DbSyncServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -55,5 +69,45 @@ class DbSyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dbsync_pb2.HeadRequest,
         context: _aio.ServicerContext[_dbsync_pb2.HeadRequest, _abc.Awaitable[_dbsync_pb2.HeadResponse]],
     ) -> _abc.Awaitable[_dbsync_pb2.HeadResponse]: ...
+
+    @_abc_1.abstractmethod
+    def History(
+        self,
+        request: _dbsync_pb2.HistoryRequest,
+        context: _aio.ServicerContext[_dbsync_pb2.HistoryRequest, _abc.Awaitable[_dbsync_pb2.HistoryResponse]],
+    ) -> _abc.Awaitable[_dbsync_pb2.HistoryResponse]:
+        """Who changed which rows when, newest first."""
+
+    @_abc_1.abstractmethod
+    def Undo(
+        self,
+        request: _dbsync_pb2.UndoRequest,
+        context: _aio.ServicerContext[_dbsync_pb2.UndoRequest, _abc.Awaitable[_dbsync_pb2.UndoResponse]],
+    ) -> _abc.Awaitable[_dbsync_pb2.UndoResponse]:
+        """Puts back what one commit changed, as a new commit; ABORTED when the rows no longer hold what it left."""
+
+    @_abc_1.abstractmethod
+    def Restore(
+        self,
+        request: _dbsync_pb2.RestoreRequest,
+        context: _aio.ServicerContext[_dbsync_pb2.RestoreRequest, _abc.Awaitable[_dbsync_pb2.RestoreResponse]],
+    ) -> _abc.Awaitable[_dbsync_pb2.RestoreResponse]:
+        """Makes the content of an old version the newest, as a new version; every older base is stale after it."""
+
+    @_abc_1.abstractmethod
+    def Snapshot(
+        self,
+        request: _dbsync_pb2.SnapshotRequest,
+        context: _aio.ServicerContext[_dbsync_pb2.SnapshotRequest, _abc.Awaitable[_dbsync_pb2.SnapshotResponse]],
+    ) -> _abc.Awaitable[_dbsync_pb2.SnapshotResponse]:
+        """A URL of the whole database as one file that any SQLite opens, at least as new as any commit acknowledged before."""
+
+    @_abc_1.abstractmethod
+    def Delete(
+        self,
+        request: _dbsync_pb2.DeleteRequest,
+        context: _aio.ServicerContext[_dbsync_pb2.DeleteRequest, _abc.Awaitable[_dbsync_pb2.DeleteResponse]],
+    ) -> _abc.Awaitable[_dbsync_pb2.DeleteResponse]:
+        """Ends the database for ever and wipes what it held. UNAVAILABLE: call again, it goes on where it stopped."""
 
 def add_DbSyncServiceServicer_to_server(servicer: DbSyncServiceServicer, server: _aio.Server) -> None: ...
