@@ -33,7 +33,7 @@ def config(environment: str = "local", **changed: Any) -> Config:
     given: dict[str, Any] = {
         "base": base,
         "storage_address": "",
-        "dbsync_address": "",
+        "dbsync_addresses": (),
         "render_address": "",
         "app_origins": (ORIGIN,),
         "max_upload_bytes": 1 << 30,
@@ -61,8 +61,8 @@ class Answer:
 
     @property
     def version(self) -> str:
-        """What the next If-Match says."""
-        return self.headers["ETag"]
+        """What the next If-Match says; after a POST without one, for a page that has seen all there is."""
+        return self.headers.get("ETag") or f'"{self.headers["X-Database-Version"]}"'
 
 
 class Client:

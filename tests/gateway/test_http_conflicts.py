@@ -111,3 +111,16 @@ async def test_a_base_that_does_not_exist_is_refused(api: Api) -> None:
     answer = await api.page.patch(f"/api/games/{story.game_id}", {"name": "x"}, match='"4711"')
     assert (answer.status, answer.problem) == (422, "base_version_unknown")
     assert (await api.page.get("/api/library", X_Min_Version="4711")).problem == "min_version_unknown"
+
+
+async def test_a_page_that_does_not_say_what_it_has_read_is_given_no_base(api: Api) -> None:
+    story = await api.story()
+    async with Client(api.url) as other:
+        base = (await other.get("/api/library")).version
+        await api.page.patch(f"/api/clips/{story.clip_id}", {"rating": 5}, match=base)
+        blind = await other.post("/api/games", {"name": "Blind"})
+        assert blind.status == 201 and "ETag" not in blind.headers and blind.headers["X-Database-Version"]
+        seeing = await other.post("/api/games", {"name": "Seeing"}, match=base)
+        assert seeing.version == base  # the other page's edit is not read by writing something else
+        stale = await other.patch(f"/api/clips/{story.clip_id}", {"rating": 1}, match=seeing.version)
+        assert stale.status == 409

@@ -50,8 +50,13 @@ class Api:
     ) -> Answer:
         """One request under /api, repeated with its key while the system is out of reach; any status is an answer."""
         sent = {"X-Client-Id": self.client_id, "Idempotency-Key": uuid7()}
-        if method in ("PUT", "PATCH", "DELETE") and self.etag is not None:
-            sent["If-Match"] = self.etag
+        if path == "/session" and method != "GET":
+            self.etag = None  # what was read was another user's
+        elif method != "GET":
+            if self.etag is None:  # what is not read yet cannot be vouched for
+                await self.ask("GET", "/library", retry=retry)
+            if self.etag is not None:
+                sent["If-Match"] = self.etag
         sent.update(headers or {})
         data = None if body is None else json.dumps(body)
         if method != "GET":

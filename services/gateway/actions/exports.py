@@ -108,7 +108,8 @@ class Exports:
 
     async def cancel(self, actor: Actor, export_id: str) -> tuple[Export, Stamp]:
         """Stops an export; one that has ended stays as it ended."""
-        export, stamp = await self._find(actor, export_id)
+        export, found = await self._find(actor, export_id)
+        stamp = Stamp(found.version, actor.base_version)
         if export.terminal:
             return export, stamp
         return await self._shown(actor.user_id, export, await self._cancelled(actor.user_id, export_id)), stamp
@@ -157,9 +158,8 @@ class Exports:
             raise faults.invalid(
                 "idempotency_key_reused", "This Idempotency-Key was used for another request; make a new one."
             )
-        base = reading.version if actor.base_version is None else actor.base_version
         exports = self.live(actor.user_id, rows.read_exports(*reading.results[:2]))
-        return (exports[0], Stamp(reading.version, base)), reading.version
+        return (exports[0], Stamp(reading.version, actor.base_version)), reading.version
 
     async def _submitted(self, user_id: str, export: Export, plan: Plan) -> Export:
         """The export just committed, handed to render; queued still when render cannot be reached: its watch tries

@@ -83,7 +83,8 @@ async def sign_parts(
     stored = await _begun(store, objects, actor.user_id, stored)
     if max(numbers) > stored.part_count:
         raise faults.invalid("no_such_part", f"The upload has {stored.part_count} parts.", field="part_numbers")
-    return await objects.sign_parts(actor.user_id, _ref(stored), numbers), stamp
+    signed = await objects.sign_parts(actor.user_id, _ref(stored), numbers)
+    return signed, Stamp(stamp.version, actor.base_version)
 
 
 async def complete(
@@ -92,15 +93,14 @@ async def complete(
     """A video whose parts are all there, probed: ready, or rejected with the reason."""
     stored, stamp = await _find(store, actor, video_id)
     if stored.video.state is not VideoState.UPLOADING:
-        return stored.video, stamp
+        return stored.video, Stamp(stamp.version, actor.base_version)
     if not stored.upload_id:
         raise faults.precondition("upload_incomplete", "Parts of the file are missing; send them and complete again.")
     made = await objects.complete_upload(actor.user_id, _ref(stored))
     probe, reason = await _probe(renderer, actor.user_id, stored.key, made.etag)
     written = await store.system_write(actor.user_id, rows.set_probed(video_id, made.etag, probe, reason))
     # The page's base stays where it was: this is the system's write, which conflicts with nothing of its own.
-    base = actor.base_version if actor.base_version is not None else written.stamp.base_version
-    return _only(written.results[-1]).video, Stamp(written.stamp.version, base)
+    return _only(written.results[-1]).video, Stamp(written.stamp.version, actor.base_version)
 
 
 async def delete(store: Store, objects: Objects, actor: Actor, video_id: str) -> Stamp:

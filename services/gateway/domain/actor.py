@@ -23,7 +23,10 @@ class Actor:
 
 @dataclass(frozen=True)
 class Stamp:
-    """Versions that an answer carries: the one it shows, and the base for the page's next write."""
+    """Versions that an answer carries: the one it shows, and the base for the page's next write.
+
+    No base (None) for an author who has not said what it has read: an answer must not vouch for others' changes.
+    """
 
     version: int
-    base_version: int
+    base_version: int | None

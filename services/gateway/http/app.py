@@ -102,7 +102,8 @@ def _answer(front: Front, route: Route, reply: Reply[Any]) -> web.Response:
         response.body = msgspec.json.encode(reply.value)
         response.content_type = "application/json"
     if reply.stamp is not None:
-        response.headers["ETag"] = f'"{reply.stamp.base_version}"'
+        if reply.stamp.base_version is not None:
+            response.headers["ETag"] = f'"{reply.stamp.base_version}"'
         response.headers["X-Database-Version"] = str(reply.stamp.version)
     if reply.cookie is not None:
         front.identities.set_cookie(response, reply.cookie)

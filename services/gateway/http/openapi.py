@@ -103,6 +103,8 @@ def _header_parameters(route: Route) -> list[Json]:
         headers.append(_header("Idempotency-Key", ID, True, "A new UUIDv7; the same one when the request is repeated"))
     if route.versioned:
         headers.append(_header("If-Match", ETAG, True, "The ETag of your last answer: the version that you have read"))
+    elif route.needs_key and route.tag != "session":
+        headers.append(_header("If-Match", ETAG, False, "As for changes; without it the answer has no ETag"))
     if route.tag != "session":
         client_id = {"type": "string", "maxLength": 100, "pattern": "^[\\x21-\\x7e]*$"}
         headers.append(

@@ -145,8 +145,8 @@ class Store:
             raise _meaning(fault, steps) from fault
         if not done.replayed:
             self._announce(commit.database, done.version, commit.author)
-        # Without a base dbsync cannot say what the author has read; it has at least made this version.
-        return Written(done.results, Stamp(done.version, done.base_version or done.version), done.replayed)
+        base_version = None if actor.base_version is None else done.base_version or actor.base_version
+        return Written(done.results, Stamp(done.version, base_version), done.replayed)
 
     async def system_write(self, database: str, steps: Sequence[Step], *, key: str = "") -> Written:
         """Commits as the system: conflicts with nothing, so every step guards itself."""
