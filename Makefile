@@ -1,13 +1,13 @@
 # Everything that is done to Reel Ballers, by name. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: deploy-keys help run demo trace test check format types protos protos-release bench bench-dbsync bench-render chaos lock setup clean
+.PHONY: deploy-keys help run demo trace test check format types protos protos-release bench bench-dbsync bench-render probe-r2 chaos lock setup clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 SERVICES := gateway storage dbsync render
-GROUPS := $(SERVICES) local dev node
+GROUPS := $(SERVICES) local dev node rivals
 T ?=
 SEED ?= 1
 # Import roots: a package's path below one of them is its name.
@@ -19,7 +19,7 @@ NODE_STAMP := $(if $(NODE_OK),,$(VENV)/.node)
 export PATH := $(if $(NODE_OK),,$(CURDIR)/$(VENV)/node/bin:)$(PATH)
 
 help: ## This list
-	@awk -F':.*## ' '/^[a-z%-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9%-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -40,6 +40,11 @@ $(VENV)/.node: requirements/node.txt | $(PY)
 	  && ln -sf "$$root/bin/node" $(VENV)/node/bin/node && for name in npm npx; do \
 	  printf '#!/bin/sh\nexec "%s/bin/node" "%s/lib/node_modules/npm/bin/%s-cli.js" "$$@"\n' "$$root" "$$root" $$name > $(VENV)/node/bin/$$name; \
 	  chmod +x $(VENV)/node/bin/$$name; done
+	@touch $@
+
+# Only the measurements of render look into this folder.
+$(VENV)/moviepy: requirements/rivals.txt | $(PY)
+	$(PY) -m pip install --quiet --require-hashes --target $@ --upgrade -r $<
 	@touch $@
 
 node_modules := web/node_modules/.package-lock.json protos/node_modules/.package-lock.json
@@ -84,25 +89,30 @@ protos: $(VENV)/.dev ## Regenerate protos/gen
 protos-release: setup ## Make today's protos the ones that later changes may not break
 	cd protos && npm run --silent release
 
-bench: setup ## All measurements, as tables
+bench: setup $(VENV)/moviepy ## All measurements, as tables
 	$(PY) -m tests.bench.services
 	$(PY) -m tests.bench.dbsync
 	$(PY) -m tests.bench.render
 
-bench-dbsync: setup ## Commits, bytes and cold opens of dbsync against its goals
-	$(PY) -m tests.bench.dbsync
+bench-dbsync: setup ## Commits, cold opens, cost, memory and scale of dbsync against its goals; ARGS="--only commits --small"
+	$(PY) -m tests.bench.dbsync $(ARGS)
 
-bench-render: setup ## Each export kind against its FFmpeg floor
-	$(PY) -m tests.bench.render
+bench-render: setup $(VENV)/moviepy ## Each export kind against its FFmpeg floor and other ways; ARGS="--only framing"
+	$(PY) -m tests.bench.render $(ARGS)
+
+probe-r2: $(VENV)/.local ## Does the bucket of the R2_* settings keep what dbsync and storage rest on? With latencies
+	@$(PY) -m deploy.r2.probe $(ARGS)
 
 chaos: setup ## Seeded faults and kill -9, longer than the tests do; SEED=1 replays
-	$(PY) -m tests.dbsync.chaos --seed $(SEED)
+	$(PY) -m tests.dbsync.chaos --seed $(SEED) --operations 1000000
+	$(PY) -m tests.chaos.storm --seed $(SEED)
+	$(PY) -m tests.chaos.render_storm --seed $(SEED)
 	$(PY) -m tests.chaos.services --seed $(SEED)
 
 # Deploying. The tools are the operator's own, signed in: flyctl (`fly`) for services, wrangler for the app.
 ENV ?=
 
-deploy-%: $(VENV)/.local $(NODE_STAMP) ## Release one part, of gateway storage dbsync render web: make deploy-gateway ENV=staging (or production)
+deploy-%: $(VENV)/.local $(NODE_STAMP) ## Release one part, of gateway storage dbsync render web modal: make deploy-gateway ENV=staging (or production)
 	@$(PY) deploy/release.py $* $(ENV)
 
 deploy-keys: $(VENV)/.local ## Make an environment's signing keys, files for `fly secrets import`: FOLDER=a new folder outside this one

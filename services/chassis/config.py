@@ -115,6 +115,17 @@ class Reader:
             return "127.0.0.1:0"
         return text
 
+    def addresses(self, name: str, default: str | None = None) -> tuple[str, ...]:
+        """A comma-separated list of host:port, at least one and none twice."""
+        found = self.items(name, default)
+        for item in found:
+            match = _ADDRESS.fullmatch(item)
+            if match is None or int(match["port"]) > 65535:
+                self._faults.append(f"{name} must be host:port, or several with commas, not {item!r}")
+        self.check(bool(found) or not self.text(name, default or ""), f"{name} names no address")
+        self.check(len(set(found)) == len(found), f"{name} names an address twice")
+        return found
+
     def items(self, name: str, default: str | None = None) -> tuple[str, ...]:
         """A comma-separated list; blanks around items are dropped, empty items too."""
         return tuple(item for item in (part.strip() for part in self.text(name, default).split(",")) if item)

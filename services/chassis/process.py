@@ -70,11 +70,14 @@ class Life:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def run(service: str, read: Callable[[Reader], C], serve: Callable[[C, Life], Awaitable[None]]) -> int:
+def run(
+    service: str, read: Callable[[Reader], C], serve: Callable[[C, Life], Awaitable[None]], *, children: bool = False
+) -> int:
     """Runs a service until it is told to stop; returns the process's exit status.
 
     `read` gets a Reader and returns the service's Config with a `base`; `serve` starts everything and returns once
     `life.stopping` is set. Settings that are wrong are listed on standard error, all of them, and nothing is started.
+    A service that starts child processes says so with `children`.
     """
     reader = Reader(os.environ)
     try:
@@ -87,7 +90,10 @@ def run(service: str, read: Callable[[Reader], C], serve: Callable[[C, Life], Aw
     logs.setup(base.service, base.environment, base.log_level)
     tracing.setup(base.service, base.environment, otlp_endpoint=base.otlp_endpoint, trace_dir=base.trace_dir)
     try:
-        return uvloop.run(_live(config, serve))
+        # uvloop runs Python in the child between fork and exec. There it can wait for ever on a lock that another
+        # thread held, while the parent's loop waits for the child; and the child goes on to hold the parent's port.
+        runner = asyncio.run if children else uvloop.run
+        return runner(_live(config, serve))
     finally:
         tracing.shutdown()
 

@@ -2,7 +2,8 @@
 
 The channel goes idle after 25 s so that an idle service may be stopped, notices a dead peer within seconds (facts of
 Fly.io: a black-holed connection otherwise holds every call to its deadline), and repeats a call that was answered
-UNAVAILABLE, which is safe because every mutation carries an idempotency key.
+UNAVAILABLE, which is safe because every mutation carries an idempotency key. An `eager` channel leaves repeating and
+waiting to its caller, who has somewhere else to go (peers.py).
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from chassis import deadlines, rpc_faults, tracing
 from chassis.config import Base
 from chassis.credentials import Signer
+from chassis.faults import Fault, Kind
 
-_SERVICE_CONFIG = {
+_PATIENT = {
     "methodConfig": [
         {
             "name": [{}],
@@ -33,25 +35,31 @@ _SERVICE_CONFIG = {
         }
     ]
 }
+_EAGER = {"methodConfig": [{"name": [{}], "waitForReady": False}]}
+# How long one try to connect may take (gRPC reads this option so). A patient channel tries again and again; for an
+# eager one the first try decides, and a sleeping machine takes most of a second to wake.
+_PATIENT_CONNECT_MS, _EAGER_CONNECT_MS = 50, 1500
 
 
 class Channel:
-    """One peer."""
+    """One peer. A patient channel (the default) waits for a peer that is away, an `eager` one fails at once."""
 
-    def __init__(self, address: str, *, audience: str, base: Base, max_message_bytes: int = 4 << 20) -> None:
+    def __init__(
+        self, address: str, *, audience: str, base: Base, max_message_bytes: int = 4 << 20, eager: bool = False
+    ) -> None:
         self._audience = audience
         self._address = address
         self._signer = Signer(base.service, base.signing_key.reveal())
         self.grpc = grpc.aio.insecure_channel(
             address,
             options=(
-                ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+                ("grpc.service_config", json.dumps(_EAGER if eager else _PATIENT)),
                 ("grpc.client_idle_timeout_ms", 25_000),
                 ("grpc.keepalive_time_ms", 10_000),
                 ("grpc.keepalive_timeout_ms", 2_000),
                 ("grpc.http2.ping_timeout_ms", 2_000),
                 ("grpc.initial_reconnect_backoff_ms", 50),
-                ("grpc.min_reconnect_backoff_ms", 50),
+                ("grpc.min_reconnect_backoff_ms", _EAGER_CONNECT_MS if eager else _PATIENT_CONNECT_MS),
                 ("grpc.max_reconnect_backoff_ms", 500),
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", max_message_bytes),
@@ -101,6 +109,15 @@ class Channel:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
+    async def lives(self, timeout_s: float) -> bool:
+        """Whether anything is answered there within `timeout_s`, be it that there is too much to do."""
+        stub = health_pb2_grpc.HealthStub(self.grpc)
+        try:
+            await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            return error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        return True
+
     async def close(self) -> None:
         """Ends the connection."""
         await self.grpc.close()
@@ -111,6 +128,17 @@ class Channel:
     def _metadata(self, tenant: str, carrier: dict[str, str]) -> tuple[tuple[str, str], ...]:
         token = self._signer.token(self._audience, tenant)
         return (("authorization", f"Bearer {token}"), *carrier.items())
+
+
+def unanswered(fault: Fault) -> bool:
+    """Whether the connection failed, and no service said this: what became of the call is not known."""
+    return fault.kind is Kind.UNAVAILABLE and "grpc_code" in fault.metadata
+
+
+def silence(details: str) -> Fault:
+    """What a connection that failed is, for one that has not noticed yet."""
+    error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+    return rpc_faults.from_error(error)
 
 
 def _method_name(method: Any) -> str:

@@ -13,11 +13,11 @@ from chassis.process import Life
 from dbsync.cache_folder import CacheFolder
 from dbsync.clock import SystemClock
 from dbsync.config import Config, read
-from dbsync.database import Pools
 from dbsync.databases import Databases
 from dbsync.gate import GateVfs
 from dbsync.ledger import S3Store, Wire
-from dbsync.rpc import SERVICE, DbSync, authorizer
+from dbsync.local_copy import Pools
+from dbsync.rpc.service import SERVICE, DbSync, authorizer
 from dbsync.sqlguard import prepare_process
 from reel.dbsync.v1 import dbsync_pb2_grpc
 
@@ -43,6 +43,7 @@ async def serve(config: Config, life: Life) -> None:
         secret_access_key=config.bucket.secret_access_key.reveal(),
         attempt_s=config.patience.attempt_s,
         connections=config.writer_threads + config.fetcher_threads,
+        spool=cache.spool,
     )
     clock = SystemClock()
     databases = Databases(

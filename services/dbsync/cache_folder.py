@@ -24,12 +24,14 @@ class CacheFolder:
         except OSError as error:
             os.close(self._lock)
             raise OSError(f"CACHE_DIR {path} is used by another process; give each its own") from error
-        self.copies = path / "copies"
-        if self.copies.exists():
-            shutil.rmtree(self.copies)
-        self.copies.mkdir()
+        self.copies, self.spool = path / "copies", path / "spool"
+        for folder in (self.copies, self.spool):
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir()
 
     def close(self) -> None:
         """Removes the copies and lets go."""
-        shutil.rmtree(self.copies, ignore_errors=True)
+        for folder in (self.copies, self.spool):
+            shutil.rmtree(folder, ignore_errors=True)
         os.close(self._lock)

@@ -15,24 +15,23 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from chassis.faults import Fault, precondition, unavailable
-from dbsync import log_format
+from chassis.faults import Fault, not_found, precondition, unavailable
+from dbsync import log_format, scratch, undo
 from dbsync.conflicts import Earlier
 from dbsync.gate import Refused
 from dbsync.history import FETCH_AT_ONCE, History
 from dbsync.log_format import Entry
-from dbsync.pages import Delta, Step
+from dbsync.pages import Body, Delta, Step
 from dbsync.replica import NotNext, Replica
 from dbsync.requests import CommitRequest, CommitResult
-from dbsync.slots import Clock, Damaged, Slots, StoreUnavailable, Verdict
+from dbsync.slots import Clock, Damaged, DatabaseDeleted, Slots, StoreUnavailable, Verdict
 from dbsync.sqlguard import Broken, Limits, TransactionLost
 from dbsync.transaction import Answer, Member, Transaction
-
-log = logging.getLogger(__name__)
+from dbsync.undo import Targets
 
 
 @dataclass
@@ -51,7 +50,7 @@ class Round:
 
     members: list[Member] = field(default_factory=list)
     verdict: Verdict | None = None  # None: nothing changed, and no slot was tried
-    taken: bytes | None = None  # what has the slot, when it was lost
+    taken: Body | None = None  # what has the slot, when it was lost
 
 
 class Committer:
@@ -64,6 +63,12 @@ class Committer:
         self._limits = limits
         self._history = history
         self.suspect = False
+        self.gone: DatabaseDeleted | None = None  # what the log said when it was found to have ended
+
+    @property
+    def slots(self) -> Slots:
+        """The log."""
+        return self._slots
 
     def commit(self, requests: Sequence[CommitRequest], deadline_s: float, spent: Spent) -> list[Answer]:
         """Runs the requests as one group; an answer for each, in their order.
@@ -79,15 +84,19 @@ class Committer:
             self.suspect = True
             return [store_unavailable(error)] * len(requests)
         except (Damaged, NotNext) as error:
-            return [corrupt(self._slots.database, error)] * len(requests)
+            return [corrupt(error)] * len(requests)
+        except DatabaseDeleted as error:
+            self.gone = error
+            return [deleted(error)] * len(requests)
 
     def _commit(self, requests: Sequence[CommitRequest], deadline_s: float, spent: Spent) -> list[Answer]:
         confirmed = False
-        if self.suspect or any((one.base_version or 0) > self.replica.version for one in requests):
+        if self.suspect or any(one.seen > self.replica.version for one in requests):
             self.catch_up(deadline_s, spent)
             confirmed = True
+        targets = undo.find_all(self._slots, [one.undo for one in requests], self.replica.version, deadline_s)
         while True:
-            done = self._try(requests, deadline_s, spent)
+            done = self._try(requests, targets, deadline_s, spent)
             if done.verdict is Verdict.WON:
                 return [member.answer for member in done.members]
             if done.verdict is Verdict.UNKNOWN:
@@ -103,21 +112,22 @@ class Committer:
             if self._clock.now_s() >= deadline_s:
                 raise StoreUnavailable("other writers kept winning until the time was up")
 
-    def catch_up(self, deadline_s: float, spent: Spent, taken: bytes | None = None) -> None:
+    def catch_up(self, deadline_s: float, spent: Spent, taken: Body | None = None) -> None:
         """Moves the copy to the head of the log; `taken` is what the next slot holds, when it is known.
 
-        Damaged, NotNext, StoreUnavailable, Broken.
+        Damaged, NotNext, DatabaseDeleted, StoreUnavailable, Broken.
         """
         began = self._clock.now_s()
         try:
             if taken is not None:
-                self._follow([self._slots.decode(self.replica.version + 1, taken)])
+                with suppress(Damaged):  # spoilt on its way, or really: it is read again
+                    self.follow([self._slots.decode(self.replica.version + 1, taken)], deadline_s)
             window = 1
             while True:
                 first = self.replica.version + 1
                 found = self._slots.read_many(range(first, first + window), deadline_s)
                 whole = found[: found.index(None)] if None in found else found
-                self._follow([entry for entry in whole if entry is not None])
+                self.follow([entry for entry in whole if entry is not None], deadline_s)
                 if len(whole) < window:
                     break
                 window = min(window * 2, FETCH_AT_ONCE)
@@ -125,27 +135,37 @@ class Committer:
         finally:
             spent.catch_up_ms += (self._clock.now_s() - began) * 1000
 
-    def _follow(self, entries: Sequence[Entry]) -> None:
-        self.replica.apply(entries)
+    def follow(self, entries: Sequence[Entry], deadline_s: float) -> None:
+        """Moves the copy through the next versions. NotNext, Broken."""
+        try:
+            self.replica.apply(entries)
+        except NotNext as error:
+            self._slots.refuse(error.version, str(error), deadline_s)
+            raise
         for entry in entries:
             self._history.add(entry)
 
-    def _try(self, requests: Sequence[CommitRequest], deadline_s: float, spent: Spent) -> Round:
+    def become(self, entry: Entry, delta: Delta, step: Step) -> None:
+        """Moves the copy to the next version, durable now, whose pages are at hand. Broken."""
+        self.replica.become(delta, step, entry.version, entry.schema_version)
+        self._history.add(entry)
+
+    def _try(self, requests: Sequence[CommitRequest], targets: Targets, deadline_s: float, spent: Spent) -> Round:
         began, put_before = self._clock.now_s(), spent.put_ms
         try:
-            return self._try_once(requests, deadline_s, spent)
+            return self._try_once(requests, targets, deadline_s, spent)
         finally:
             self.replica.rollback()
             spent.run_ms += (self._clock.now_s() - began) * 1000 - (spent.put_ms - put_before)
 
-    def _try_once(self, requests: Sequence[CommitRequest], deadline_s: float, spent: Spent) -> Round:
+    def _try_once(self, requests: Sequence[CommitRequest], targets: Targets, deadline_s: float, spent: Spent) -> Round:
         def past(base: int) -> list[Earlier]:
-            return self._history.since(base, self.replica.version, lambda versions: self._entries(versions, deadline_s))
+            return self.past(base, deadline_s)
 
         made = Round()
         while True:
             now_ms = self._clock.wall_ms()
-            transaction = Transaction(self.replica, self._limits, self._slots.database, now_ms, past)
+            transaction = Transaction(self.replica, self._limits, self._slots.database, now_ms, past, targets)
             lost = self._run_all(transaction, requests, made)
             if lost is None:
                 break
@@ -158,7 +178,7 @@ class Committer:
         def seal(delta: Delta, step: Step) -> bool:
             entry = transaction.entry(delta, step)
             sealed.append(entry)
-            body = log_format.encode(entry)
+            body = scratch.gathered(self.replica.folder, log_format.parts(entry))
             began = self._clock.now_s()
             made.verdict, made.taken = self._slots.put(transaction.version, body, deadline_s)
             spent.put_ms += (self._clock.now_s() - began) * 1000
@@ -190,11 +210,14 @@ class Committer:
                 return index
         return None
 
+    def past(self, base: int, deadline_s: float) -> list[Earlier]:
+        """What the versions after `base` touched. Damaged, DatabaseDeleted, StoreUnavailable."""
+        return self._history.since(base, self.replica.version, lambda versions: self._entries(versions, deadline_s))
+
     def _entries(self, versions: range, deadline_s: float) -> list[Entry]:
         found = self._slots.read_many(versions, deadline_s)
-        for version, entry in zip(versions, found, strict=True):
-            if entry is None:
-                raise Damaged(f"version {version} of {self._slots.database}", "the slot is missing below a newer one")
+        if None in found:
+            raise self._slots.missing(versions[found.index(None)])
         return [entry for entry in found if entry is not None]
 
 
@@ -230,7 +253,11 @@ def store_unavailable(error: StoreUnavailable) -> Fault:
     return fault
 
 
-def corrupt(database: str, error: Exception) -> Fault:
-    """The log is damaged: said loudly, because a person must look."""
-    log.critical("ALARM database corrupt: %s", error, extra={"database": database, "alarm": "database_corrupt"})
+def corrupt(error: Exception) -> Fault:
+    """The log is damaged; slots.py has said it loudly, because a person must look."""
     return precondition("database_corrupt", f"The log of this database is damaged and was not applied: {error}.")
+
+
+def deleted(error: DatabaseDeleted) -> Fault:
+    """The database was ended, for ever."""
+    return not_found("database_deleted", f"The database was deleted, by its version {error.version}.")

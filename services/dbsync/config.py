@@ -54,7 +54,7 @@ def read(reader: Reader) -> Config:
         rows=reader.integer("MAX_ROWS", 10_000, low=1, high=1_000_000),
         steps=reader.integer("MAX_STEPS", 50_000_000, low=10_000, high=10_000_000_000),
         seconds=reader.number("MAX_SQL_SECONDS", 5.0, low=0.05, high=60.0),
-        database_bytes=reader.integer("MAX_DATABASE_MIB", 96, low=1, high=1000) * MIB,
+        database_bytes=reader.integer("MAX_DATABASE_MIB", 128, low=1, high=1000) * MIB,
     )
     bounds = Bounds(
         open_databases=reader.integer("MAX_OPEN_DATABASES", 200, low=1, high=10_000),
@@ -62,6 +62,9 @@ def read(reader: Reader) -> Config:
         group=reader.integer("MAX_GROUP", 64, low=1, high=1000),
         commit_s=reader.number("COMMIT_SECONDS", 15.0, low=0.5, high=120.0),
         catch_up_s=reader.number("CATCH_UP_SECONDS", 15.0, low=0.5, high=120.0),
+        whole_s=reader.number("WHOLE_SECONDS", 60.0, low=1.0, high=600.0),
+        whole_at_once=reader.integer("WHOLE_AT_ONCE", 2, low=1, high=64),
+        snapshot_every=reader.integer("SNAPSHOT_EVERY", 1000, low=1, high=1_000_000),
     )
     patience = Patience(attempt_s=reader.number("STORE_ATTEMPT_SECONDS", 5.0, low=0.1, high=60.0))
     sqlite_memory_bytes = reader.integer("SQLITE_MEMORY_MIB", 160, low=16, high=16_384) * MIB
@@ -72,10 +75,6 @@ def read(reader: Reader) -> Config:
     reader.check(
         limits.value_bytes * 4 <= sqlite_memory_bytes,
         f"SQLITE_MEMORY_MIB must be at least {limits.value_bytes * 4 // MIB}: four of the largest values",
-    )
-    reader.check(
-        limits.database_bytes + 32 * MIB <= sqlite_memory_bytes,
-        "SQLITE_MEMORY_MIB must be at least MAX_DATABASE_MIB + 32: a snapshot holds the whole database once",
     )
     return Config(
         base=base,

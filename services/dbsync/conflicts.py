@@ -96,6 +96,16 @@ def check(
         raise Conflict(base_version, head_version, ordered[:NAMED_MAX])
 
 
+def last_changes(past: Iterable[Earlier], rows: Iterable[RowKey]) -> list[Clash]:
+    """The rows with who changed each last; version 0 for one that nobody changed as far as `past`, in order, knows."""
+    clashes = {folded(row): Clash(folded(row), 0, "") for row in rows}
+    for one in past:
+        for row in clashes if one.everything else one.rows & clashes.keys():
+            clashes[row] = Clash(row, one.version, one.author)
+    ordered = sorted(clashes.values(), key=lambda clash: (clash.version, clash.row.table, repr(clash.row.key)))
+    return ordered[:NAMED_MAX]
+
+
 def next_base(past: Iterable[Earlier], *, base_version: int | None, version: int, author: str) -> int:
     """Up to where the author has read, after a commit of its own made `version`: all of it, unless others came between.
 

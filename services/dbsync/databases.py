@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 from collections import OrderedDict
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from chassis.faults import exhausted
-from dbsync.database import Database, Pools
+from dbsync import snapshots
+from dbsync.database import Database
 from dbsync.gate import GateVfs
+from dbsync.local_copy import Parts, Pools
 from dbsync.slots import Clock, Patience, Slots, Store
 from dbsync.sqlguard import Limits
 
@@ -31,6 +34,9 @@ class Bounds:
     group: int = 64  # commits in one version
     commit_s: float = 15.0  # until a commit's outcome is called unknown
     catch_up_s: float = 15.0
+    whole_s: float = 60.0  # until a restore, a snapshot or a step of a deletion is given up
+    whole_at_once: int = 2  # databases that are handled whole in this process: compacted or restored
+    snapshot_every: int = snapshots.EVERY  # versions, of which one snapshot is kept
 
 
 class Databases:
@@ -50,13 +56,11 @@ class Databases:
         spawn: Spawn,
     ) -> None:
         self._store = store
-        self._clock = clock
-        self._vfs = vfs
         self._folder = folder
-        self._pools = pools
-        self._limits = limits
         self._bounds = bounds
         self._patience = patience
+        self._parts = Parts(clock, vfs, self._new_folder, pools, limits, bounds)
+        self._whole = asyncio.Semaphore(bounds.whole_at_once)
         self._spawn = spawn
         self._open: OrderedDict[str, Database] = OrderedDict()  # the least recently used first
         self._serial = itertools.count(1)
@@ -67,17 +71,8 @@ class Databases:
         found = self._open.get(database)
         if found is None:
             self._make_room()
-            found = self._open[database] = Database(
-                Slots(self._store, self._clock, database, self._patience),
-                self._store,
-                self._clock,
-                self._vfs,
-                self._new_folder,
-                self._pools,
-                limits=self._limits,
-                bounds=self._bounds,
-                spawn=self._spawn,
-            )
+            slots = Slots(self._store, self._parts.clock, database, self._patience)
+            found = self._open[database] = Database(slots, self._parts, self._whole, self._spawn)
         self._open.move_to_end(database)
         found.users += 1
         try:

@@ -22,9 +22,11 @@ from collections.abc import Callable
 
 import apsw
 
-from dbsync.pages import FRAME_BYTES, PAGE_SIZE_BYTES, WAL_HEADER_BYTES, Delta, from_frames
+from dbsync.pages import FRAME_BYTES, PAGE_SIZE_BYTES, WAL_HEADER_BYTES, Delta, from_frames, in_log
 
 Seal = Callable[[Delta], bool]
+
+LARGE_BYTES = 4 << 20  # of a transaction: from there on its pages are not read into memory
 
 
 class Refused(Exception):
@@ -39,7 +41,7 @@ class Gate:
         self._tracking = False
         self._first: int | None = None  # where this transaction's frames begin in the WAL
         self._end = 0
-        self._passed = 0
+        self.passes = 0  # how many transactions have passed
         self._published = 0
         self.failure: BaseException | None = None  # what went wrong inside the seal
         self._main: UnsyncedFile | None = None
@@ -62,6 +64,23 @@ class Gate:
             raise AssertionError("the database is not open")
         return self._main.xRead(PAGE_SIZE_BYTES, (number - 1) * PAGE_SIZE_BYTES)
 
+    def places(self) -> dict[int, int]:
+        """Where in the WAL the newest durable bytes of the pages are that are in it."""
+        return dict(self._places)
+
+    def logged(self, place: int) -> bytes:
+        """What the WAL holds there."""
+        if self._wal is None:
+            raise AssertionError("the WAL is not open")
+        return self._wal.read_back(place, PAGE_SIZE_BYTES)
+
+    def filed(self, first: int, count: int) -> bytes:
+        """What the file holds as the pages from `first` on; zeros where it ends."""
+        if self._main is None:
+            raise AssertionError("the database is not open")
+        size_bytes = count * PAGE_SIZE_BYTES
+        return self._main.xRead(size_bytes, (first - 1) * PAGE_SIZE_BYTES).ljust(size_bytes, b"\0")
+
     def begin(self) -> None:
         """A transaction begins: what SQLite writes to the WAL from now on, also before the commit, is its own."""
         self._tracking, self._first, self._end = True, None, 0
@@ -78,18 +97,18 @@ class Gate:
     @property
     def passed(self) -> bool:
         """Whether a transaction passed that SQLite has not yet published."""
-        return self._passed != self._published
+        return self.passes != self._published
 
     def published(self) -> bool:
         """To be called when SQLite has published a commit; whether the gate had passed it."""
-        if self._passed == self._published:
+        if self.passes == self._published:
             return False
-        self._published = self._passed
+        self._published = self.passes
         return True
 
     def forget(self) -> None:
         """The copy is given up with a transaction passed and not published."""
-        self._published = self._passed
+        self._published = self.passes
 
     def wrote(self, offset: int, size: int) -> None:
         """SQLite wrote a piece of the WAL."""
@@ -112,14 +131,18 @@ class Gate:
         seal, self._seal = self._seal, None
         places: dict[int, int] = {}
         try:
-            delta, places = from_frames(file.read_back(first, self._end - first))
+            size = self._end - first
+            if size > LARGE_BYTES:
+                delta, places = in_log(lambda at, length: file.read_back(first + at, length), size)
+            else:
+                delta, places = from_frames(file.read_back(first, size))
             passed = seal(delta)
         except BaseException as error:  # it must not cross SQLite: kept for the writer, who raises it
             self.failure, passed = error, False
         if not passed:
             file.xTruncate(first)
             raise apsw.IOError("the gate refused the commit")
-        self._passed += 1
+        self.passes += 1
         self._places.update((number, first + place) for number, place in places.items())
 
 

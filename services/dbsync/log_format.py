@@ -10,26 +10,33 @@
 Layout: MAGIC; the fields below, compressed, with their length; the chunks of packed pages, each with its length;
 SHA-256 over all. The magic's last byte counts formats; a reader refuses one that it does not know. A sub-commit's flags
 say which of its fields follow; a reader refuses flags that it does not know, so that new ones need no new format.
+
+A tombstone stands where an entry of a deleted database was: TOMBSTONE_MAGIC; database, version, and the version that
+ended the database; SHA-256 over all.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from mmap import mmap
 
 import zstandard
 
 from dbsync import wire
-from dbsync.pages import Packed
+from dbsync.pages import Body, Packed
 from dbsync.requests import RowKey
 
 MAGIC = b"reel-db\x01"
+TOMBSTONE_MAGIC = b"reel-db\x00"
 HASH_BYTES = 32
 COMMIT_ID_BYTES = 16
 KEY_BYTES = 16
+TOMBSTONE_MAX_BYTES = 1024
 MAX_RAW_BYTES = 1 << 30  # of the fields: changesets are as large as what they change
-_SYSTEM, _MIGRATION, _UNDO, _RESTORE, _TERMINAL = 1, 2, 4, 8, 16
-_FLAGS = _SYSTEM | _MIGRATION | _UNDO | _RESTORE | _TERMINAL
+_SYSTEM, _MIGRATION, _UNDO, _RESTORE, _TERMINAL, _VIRTUAL = 1, 2, 4, 8, 16, 32
+_FLAGS = _SYSTEM | _MIGRATION | _UNDO | _RESTORE | _TERMINAL | _VIRTUAL
 _LEVEL = 3
 
 
@@ -43,7 +50,8 @@ class SubCommit:
 
     `system`: made for no page, it makes nobody stale. `migration`: its rows are not recorded. `undoes`: the commit that
     an undo put back. `restores`: the version whose content a restore brought back; its rows are not recorded either.
-    `terminal`: the database ends here; the entry has no pages.
+    `terminal`: the database ends here; the entry has no pages. `virtual`: the virtual tables that it wrote to, whose
+    content no changeset holds.
     """
 
     commit_id: bytes
@@ -56,6 +64,7 @@ class SubCommit:
     undoes: bytes = b""
     restores: int = 0
     terminal: bool = False
+    virtual: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,19 @@ class Entry:
 
 def encode(entry: Entry) -> bytes:
     """The entry's bytes; ValueError for one that breaks the format's own bounds."""
+    return b"".join(parts(entry))
+
+
+def parts(entry: Entry) -> Iterator[bytes]:
+    """The entry's bytes, piece by piece: a large entry need not be in memory."""
+    proof = hashlib.sha256()
+    for part in _parts(entry):
+        proof.update(part)
+        yield part
+    yield proof.digest()
+
+
+def _parts(entry: Entry) -> Iterator[bytes]:
     out = wire.Writer()
     out.text(entry.database)
     out.uint(entry.version)
@@ -101,19 +123,24 @@ def encode(entry: Entry) -> bytes:
     raw = out.finish()
     if len(raw) > MAX_RAW_BYTES:
         raise ValueError(f"an entry of {len(raw)} bytes")
-    whole = wire.Writer()
-    whole.raw(MAGIC)
-    whole.blob(zstandard.ZstdCompressor(level=_LEVEL).compress(raw))
+    yield MAGIC
+    yield _blob(zstandard.ZstdCompressor(level=_LEVEL).compress(raw))
     for chunk in entry.pages.chunks:
-        whole.blob(chunk)
-    body = whole.finish()
-    return body + hashlib.sha256(body).digest()
+        yield _blob(chunk)
 
 
-def decode(data: bytes, *, database: str, version: int) -> Entry:
+def _blob(data: bytes | memoryview) -> bytes:
+    out = wire.Writer()
+    out.blob(data)
+    return out.finish()
+
+
+def decode(data: Body, *, database: str, version: int) -> Entry:
     """The entry of that database and version; BadEntry says what is wrong with anything else."""
-    body, proof = data[:-HASH_BYTES], data[-HASH_BYTES:]
-    if not body.startswith(MAGIC):
+    # Of what is mapped into memory nothing is copied: the chunks stay where they are.
+    whole = memoryview(data) if isinstance(data, mmap) else data
+    body, proof = whole[:-HASH_BYTES], whole[-HASH_BYTES:]
+    if body[: len(MAGIC)] != MAGIC:
         raise BadEntry("it does not begin as a log entry of a known format")
     if hashlib.sha256(body).digest() != proof:
         raise BadEntry("its hash does not match its bytes")
@@ -128,7 +155,34 @@ def decode(data: bytes, *, database: str, version: int) -> Entry:
     return entry
 
 
-def _decompress(data: bytes) -> bytes:
+def tombstone(database: str, version: int, terminal: int) -> bytes:
+    """What stands in the place of that version of a database that `terminal` ended."""
+    out = wire.Writer()
+    out.raw(TOMBSTONE_MAGIC)
+    out.text(database)
+    out.uint(version)
+    out.uint(terminal)
+    body = out.finish()
+    return body + hashlib.sha256(body).digest()
+
+
+def read_tombstone(data: Body, *, database: str, version: int) -> int | None:
+    """The version that ended the database; None for bytes that are no tombstone of that place."""
+    if len(data) > TOMBSTONE_MAX_BYTES or data[: len(TOMBSTONE_MAGIC)] != TOMBSTONE_MAGIC:
+        return None
+    body, proof = data[:-HASH_BYTES], data[-HASH_BYTES:]
+    if hashlib.sha256(body).digest() != proof:
+        return None
+    read = wire.Reader(body[len(TOMBSTONE_MAGIC) :])
+    try:
+        named, place, terminal = read.text(), read.uint(), read.uint()
+        read.end()
+    except wire.Malformed:
+        return None
+    return terminal if (named, place) == (database, version) else None
+
+
+def _decompress(data: bytes | memoryview) -> bytes:
     try:
         size = zstandard.frame_content_size(data)
         if not 0 <= size <= MAX_RAW_BYTES:
@@ -159,7 +213,7 @@ def _read(read: wire.Reader, outer: wire.Reader) -> Entry:
     read.end()
     if chunk_count > len(numbers):
         raise wire.Malformed(f"{chunk_count} chunks for {len(numbers)} pages")
-    chunks = tuple(outer.blob() for _ in range(chunk_count))
+    chunks = tuple(outer.piece() for _ in range(chunk_count))
     pages = Packed(page_count, tuple(numbers), chunks)
     return Entry(database, version, commit_id, before, after, schema_version, committed_ms, subs, pages)
 
@@ -174,11 +228,16 @@ def _write_sub(out: wire.Writer, sub: SubCommit) -> None:
         | (_UNDO if sub.undoes else 0)
         | (_RESTORE if sub.restores else 0)
         | (_TERMINAL if sub.terminal else 0)
+        | (_VIRTUAL if sub.virtual else 0)
     )
     if sub.undoes:
         out.raw(_sized(sub.undoes, COMMIT_ID_BYTES))
     if sub.restores:
         out.uint(sub.restores)
+    if sub.virtual:
+        out.uint(len(sub.virtual))
+        for name in sub.virtual:
+            out.text(name)
     out.uint(len(sub.rows))
     for row in sub.rows:
         out.text(row.table)
@@ -195,6 +254,7 @@ def _read_sub(read: wire.Reader) -> SubCommit:
         raise wire.Malformed(f"unknown flags {flags:#x}")
     undoes = read.raw(COMMIT_ID_BYTES) if flags & _UNDO else b""
     restores = read.uint() if flags & _RESTORE else 0
+    virtual = tuple(read.text() for _ in range(read.count())) if flags & _VIRTUAL else ()
     rows = tuple(RowKey(read.text(), read.values()) for _ in range(read.count()))
     return SubCommit(
         commit_id=commit_id,
@@ -207,6 +267,7 @@ def _read_sub(read: wire.Reader) -> SubCommit:
         undoes=undoes,
         restores=restores,
         terminal=bool(flags & _TERMINAL),
+        virtual=virtual,
     )
 
 

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from mmap import mmap
 
 import xxhash
 import zstandard
@@ -28,11 +29,13 @@ FRAME_HEADER_BYTES = 24
 FRAME_BYTES = FRAME_HEADER_BYTES + PAGE_SIZE_BYTES
 # The page that holds SQLite's lock bytes is never written; a database stays below it.
 PAGE_COUNT_MAX = (1 << 30) // PAGE_SIZE_BYTES - 1
-_FORMAT_BYTES = slice(18, 20)  # of page 1: the file format's write and read versions; 1 rollback journal, 2 WAL
+FORMAT_BYTES = slice(18, 20)  # of page 1: the file format's write and read versions
+PORTABLE, CANONICAL = b"\x01\x01", b"\x02\x02"  # with a rollback journal; with a WAL
 _FRAME_HEADER = struct.Struct(">II")
 _PAGES_IN_CHUNK = 256
 _LEVEL = 3
 
+Body = bytes | mmap  # a whole file or object: in memory, or in a file that is mapped into it
 OldPage = Callable[[int], bytes]  # the page as it was; empty for one that was not there
 
 
@@ -54,7 +57,7 @@ class Packed:
 
     page_count: int
     numbers: tuple[int, ...]
-    chunks: tuple[bytes, ...]
+    chunks: Sequence[bytes | memoryview]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,7 @@ class PageSums:
 
     def __init__(self, pages: Iterable[bytes | memoryview] = ()) -> None:
         self._sums = array("Q", (page_sum(number, page) for number, page in enumerate(pages, 1)))
-        self.checksum = 0
-        for value in self._sums:
-            self.checksum ^= value
+        self.checksum = self.whole()
 
     @property
     def page_count(self) -> int:
@@ -115,6 +116,20 @@ class PageSums:
         """Whether that is the page of that number."""
         return 0 < number <= len(self._sums) and self._sums[number - 1] == page_sum(number, page)
 
+    def whole(self) -> int:
+        """The checksum, from the beginning."""
+        checksum = 0
+        for value in self._sums:
+            checksum ^= value
+        return checksum
+
+    def differing(self, other: PageSums) -> list[int]:
+        """The numbers of the pages that are not the same in the other, or not there."""
+        shared = min(len(self._sums), len(other._sums))
+        pairs = zip(self._sums[:shared], other._sums[:shared], strict=True)
+        numbers = [number for number, (mine, theirs) in enumerate(pairs, 1) if mine != theirs]
+        return numbers + list(range(shared + 1, len(self._sums) + 1))
+
     def copy(self) -> PageSums:
         """An independent copy."""
         twin = PageSums()
@@ -128,22 +143,62 @@ def page_sum(number: int, page: bytes | memoryview) -> int:
     return xxhash.xxh3_64_intdigest(page, seed=number)
 
 
+class OnDemand(Mapping[int, bytes]):
+    """Pages that are read when they are asked for: there may be a whole database of them."""
+
+    def __init__(self, numbers: Sequence[int], read: Callable[[int], bytes]) -> None:
+        self._numbers = numbers
+        self._read = read
+
+    def __getitem__(self, number: int) -> bytes:
+        return self._read(number)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+
+class _Packing(Sequence[bytes]):
+    """The chunks of a delta, each packed when it is asked for."""
+
+    def __init__(self, delta: Delta, numbers: tuple[int, ...], old: OldPage) -> None:
+        self._delta = delta
+        self._chunks = list(_in_chunks(numbers))
+        self._old = old
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def __getitem__(self, place: int) -> bytes:  # type: ignore[override]  # nobody asks for slices
+        some = self._chunks[place]
+        packer = zstandard.ZstdCompressor(level=_LEVEL, dict_data=_dictionary(some, self._old))
+        return packer.compress(b"".join(self._delta.pages[number] for number in some))
+
+
 def pack(delta: Delta, old: OldPage) -> Packed:
     """The delta against the pages as they were."""
+    found = pack_on_demand(delta, old)
+    return Packed(found.page_count, found.numbers, tuple(found.chunks))
+
+
+def pack_on_demand(delta: Delta, old: OldPage) -> Packed:
+    """The same, each chunk of it made anew whenever it is asked for: a large delta is never in memory."""
     numbers = tuple(sorted(delta.pages))
-    chunks = []
-    for some in _in_chunks(numbers):
-        packer = zstandard.ZstdCompressor(level=_LEVEL, dict_data=_dictionary(some, old))
-        chunks.append(packer.compress(b"".join(delta.pages[number] for number in some)))
-    return Packed(delta.page_count, numbers, tuple(chunks))
+    return Packed(delta.page_count, numbers, _Packing(delta, numbers, old))
 
 
 def unpack(packed: Packed, old: OldPage) -> Delta:
     """The delta again, given the same old pages; BadDelta when it cannot be had from these."""
+    return Delta(dict(unpack_each(packed, old)), packed.page_count)
+
+
+def unpack_each(packed: Packed, old: OldPage) -> Iterator[tuple[int, bytes]]:
+    """The same, page by page, so that a large delta need not be in memory."""
     some_numbers = list(_in_chunks(packed.numbers))
     if len(some_numbers) != len(packed.chunks):
         raise BadDelta(f"{len(packed.chunks)} chunks for {len(packed.numbers)} pages")
-    pages: dict[int, bytes] = {}
     for some, chunk in zip(some_numbers, packed.chunks, strict=True):
         size = len(some) * PAGE_SIZE_BYTES
         try:
@@ -154,8 +209,7 @@ def unpack(packed: Packed, old: OldPage) -> Delta:
         except zstandard.ZstdError as error:
             raise BadDelta(f"zstd: {error}") from error
         for place, number in enumerate(some):
-            pages[number] = raw[place * PAGE_SIZE_BYTES : (place + 1) * PAGE_SIZE_BYTES]
-    return Delta(pages, packed.page_count)
+            yield number, raw[place * PAGE_SIZE_BYTES : (place + 1) * PAGE_SIZE_BYTES]
 
 
 def _in_chunks(numbers: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -169,12 +223,13 @@ def _dictionary(numbers: tuple[int, ...], old: OldPage) -> zstandard.ZstdCompres
     return zstandard.ZstdCompressionDict(content, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
 
 
-def split(image: bytes) -> Iterator[memoryview]:
-    """The pages of a database's whole file, uncopied; BadDelta when it is not made of pages."""
+def split(image: Body) -> Iterator[bytes | memoryview]:
+    """The canonical pages of a database's whole file, portable or not; BadDelta when it is not made of pages."""
     if len(image) % PAGE_SIZE_BYTES or len(image) // PAGE_SIZE_BYTES > PAGE_COUNT_MAX:
         raise BadDelta(f"{len(image)} bytes are not whole pages of a database")
     view = memoryview(image)
-    return (view[at : at + PAGE_SIZE_BYTES] for at in range(0, len(image), PAGE_SIZE_BYTES))
+    found = (view[at : at + PAGE_SIZE_BYTES] for at in range(0, len(image), PAGE_SIZE_BYTES))
+    return (page if at else canonical(bytes(page)) for at, page in enumerate(found))
 
 
 def from_frames(frames: bytes) -> tuple[Delta, dict[int, int]]:
@@ -194,17 +249,31 @@ def from_frames(frames: bytes) -> tuple[Delta, dict[int, int]]:
     raise BadDelta("no commit frame among the frames of a transaction")
 
 
-def portable(image: bytes) -> bytes:
-    """The file as one that any SQLite opens without a WAL."""
-    return _with_format(image, b"\x01\x01")
+def in_log(read: Callable[[int, int], bytes], size_bytes: int) -> tuple[Delta, dict[int, int]]:
+    """As `from_frames`, of frames that are read where they are: `read(offset, size)`. There may be a whole database."""
+    found: dict[int, int] = {}
+    for at in range(0, size_bytes - FRAME_BYTES + 1, FRAME_BYTES):
+        number, page_count = _FRAME_HEADER.unpack(read(at, _FRAME_HEADER.size))
+        found[number] = at + FRAME_HEADER_BYTES
+        if page_count:
+            places = {number: found[number] for number in sorted(found) if number <= page_count}
+            return Delta(OnDemand(tuple(places), _reading(read, places)), page_count), places
+    raise BadDelta("no commit frame among the frames of a transaction")
 
 
-def canonical(image: bytes) -> bytes:
-    """The file as its checksum knows it: in WAL mode."""
-    return _with_format(image, b"\x02\x02")
+def _reading(read: Callable[[int, int], bytes], places: Mapping[int, int]) -> Callable[[int], bytes]:
+    return lambda number: read(places[number], PAGE_SIZE_BYTES)
 
 
-def _with_format(image: bytes, versions: bytes) -> bytes:
-    if len(image) < PAGE_SIZE_BYTES:
-        return image
-    return image[: _FORMAT_BYTES.start] + versions + image[_FORMAT_BYTES.stop :]
+def portable(page: bytes) -> bytes:
+    """Page 1 of a file that any SQLite opens without a WAL."""
+    return _with_format(page, PORTABLE)
+
+
+def canonical(page: bytes) -> bytes:
+    """Page 1 as checksums know it: of a file in WAL mode."""
+    return _with_format(page, CANONICAL)
+
+
+def _with_format(page: bytes, versions: bytes) -> bytes:
+    return page[: FORMAT_BYTES.start] + versions + page[FORMAT_BYTES.stop :]

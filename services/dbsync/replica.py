@@ -9,70 +9,78 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import apsw
 
-from dbsync import pages, schema_rules
+from dbsync import own_tables, pages, schema_rules, scratch
+from dbsync.doors import Doors
 from dbsync.gate import Gate, GateVfs, Refused
 from dbsync.log_format import Entry
-from dbsync.pages import PAGE_SIZE_BYTES, BadDelta, Delta, PageSums, Step
+from dbsync.pages import CANONICAL, FORMAT_BYTES, PAGE_SIZE_BYTES, PORTABLE, BadDelta, Body, Delta, PageSums, Step
 from dbsync.requests import Head
+from dbsync.schema_rules import Tables
+from dbsync.scratch import PageBox
 from dbsync.sqlguard import Broken, Guard, Limits
 
 Seal = Callable[[Delta, Step], bool]  # whether the version is durable
 
 CHECKPOINT_FRAMES = 1000
 IDLE_READERS = 1
-RECENT = 64  # versions that may pass while an image is taken
+IMAGE_TRIES, SETTLING_S = 20, 0.002
+PAGES_AT_ONCE = 64
 BUSY_MS = 2000  # a reader may meet the writer folding the WAL
-_READER_CACHE_KIB, _WRITER_CACHE_KIB = 64, 192
+_READER_CACHE_KIB, _WRITER_CACHE_KIB = 48, 192
 _READER_STATEMENTS, _WRITER_STATEMENTS = 12, 32
-_STATE = "SELECT version, committed_ms, author FROM _dbsync_state"
-_CREATE = (
-    "CREATE TABLE _dbsync_state (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, "
-    "committed_ms INTEGER NOT NULL, author TEXT NOT NULL) STRICT",
-    "CREATE TABLE _dbsync_keys (key BLOB PRIMARY KEY, request BLOB NOT NULL, version INTEGER NOT NULL, "
-    "result BLOB NOT NULL) STRICT, WITHOUT ROWID",
-    "INSERT INTO _dbsync_state VALUES (1, 0, 0, '')",
-)
 
 
 class NotNext(Exception):
-    """An entry that does not follow the version that the copy has: the log is damaged."""
+    """An entry, of `version`, that does not follow the one that the copy has: the log is damaged.
+
+    Version 0: it is the image that is not what it says.
+    """
+
+    def __init__(self, version: int, why: str) -> None:
+        super().__init__(why)
+        self.version = version
 
 
 @dataclass(frozen=True)
 class Image:
-    """A whole database at one version, as its canonical file."""
+    """A whole database at one version, as a file that any SQLite opens; its checksum is that of the canonical pages."""
 
     version: int
     schema_version: int
     checksum: int
-    body: bytes
+    body: Body = field(compare=False, repr=False)  # the checksum stands for it
 
 
 class Replica:
     """One database's local copy. One writer at a time; any number of readers."""
 
     def __init__(self, folder: Path, vfs: GateVfs, limits: Limits) -> None:
-        self._path = str((folder / "db").absolute())
+        self.folder = folder.absolute()
+        self._path = str(self.folder / "db")
         self._vfs = vfs
         self._limits = limits
         self._gate = Gate()
         self._writer: tuple[apsw.Connection, Guard] | None = None
-        self._doors = _Doors()
+        self._doors = Doors()
         self._readers: list[tuple[apsw.Connection, Guard]] = []
         self._sums = PageSums()
-        self._recent: dict[int, int] = {}  # versions and their checksums
+        self._settled = (
+            0,
+            0,
+            0,
+        )  # a version, its checksum, and how many commits the gate had passed when it came to be
         self._frames = 0
         self._broken = False
         self._foreign_keys = True
-        self._recorded: tuple[int, frozenset[str]] = (0, frozenset())  # the schema version that they are of
+        self._tables: tuple[int, Tables] = (0, Tables())  # the schema version that they are of
         self.version = 0
         self.schema_version = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,13 +106,16 @@ class Replica:
         if image is not None:
             sums = PageSums(pages.split(image.body))
             if sums.checksum != image.checksum:
-                raise NotNext(f"the image of version {image.version} does not have its checksum")
-            Path(self._path).write_bytes(image.body)
+                raise NotNext(0, f"the image of version {image.version} does not have its checksum")
+            with Path(self._path).open("w+b") as file:
+                file.write(image.body)
+                file.seek(FORMAT_BYTES.start)
+                file.write(CANONICAL)
             self._sums = sums
             self._moved(image.version, image.schema_version)
         _, guard = self.writer()
-        if image is not None and _head(guard).version != image.version:
-            raise NotNext(f"the image of version {image.version} holds another version")
+        if image is not None and own_tables.head(guard).version != image.version:
+            raise NotNext(0, f"the image of version {image.version} holds another version")
 
     def apply(self, entries: Sequence[Entry]) -> None:
         """Moves the copy through the next versions. NotNext, with nothing changed, when the entries do not follow.
@@ -114,15 +125,27 @@ class Replica:
         if not entries:
             return
         sums, changed = self._through(entries)
+        restored = any(sub.restores for entry in entries for sub in entry.subs)
+        self._turn(Delta(changed, sums.page_count), sums, entries[-1].version, entries[-1].schema_version, restored)
+
+    def become(self, delta: Delta, step: Step, version: int, schema_version: int) -> None:
+        """Moves the copy to a version that is durable, and that another copy holds. Waits as `apply` does."""
+        sums = self._sums.copy()
+        sums.take(step)
+        self._turn(delta, sums, version, schema_version, True)
+
+    def _turn(self, delta: Delta, sums: PageSums, version: int, schema_version: int, restored: bool) -> None:
         with self._doors.closed():
             try:
                 self._close_connections()
-                self._write_pages(Delta(changed, sums.page_count))
+                self._write_pages(delta)
             except BaseException:
                 self._broken = True
                 raise
             self._sums = sums
-            self._moved(entries[-1].version, entries[-1].schema_version)
+            self._moved(version, schema_version)
+            if restored:
+                self._tables = 0, Tables()
             self.writer()  # first to open and last to close, so that readers find the WAL there
 
     def writer(self) -> tuple[apsw.Connection, Guard]:
@@ -137,6 +160,7 @@ class Replica:
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", "full")
             connection.pragma("cache_size", -_WRITER_CACHE_KIB)
+            connection.release_memory()  # SQLite took 87 KB for pages before it was told how few they are
             connection.pragma("foreign_keys", True)
             self._foreign_keys = True
             connection.pragma(
@@ -147,12 +171,12 @@ class Replica:
             self._writer = connection, guard
         return self._writer
 
-    def recorded_tables(self) -> frozenset[str]:
-        """The tables whose changes are recorded by row; they change only together with the schema version."""
-        known, tables = self._recorded
+    def tables(self) -> Tables:
+        """What is recorded by row, and what stands behind virtual tables; it changes only with the schema version."""
+        known, tables = self._tables
         if known != self.schema_version:
-            tables = schema_rules.recorded_tables(self.writer()[1])
-            self._recorded = self.schema_version, tables
+            tables = schema_rules.tables(self.writer()[1])
+            self._tables = self.schema_version, tables
         return tables
 
     def begin(self, *, foreign_keys: bool = True) -> Guard:
@@ -167,7 +191,7 @@ class Replica:
         self._gate.begin()
         guard.own("BEGIN IMMEDIATE")
         if self.version == 0:
-            for statement in _CREATE:
+            for statement in own_tables.CREATE:
                 guard.own(statement)
         return guard
 
@@ -208,9 +232,7 @@ class Replica:
             self.writer()[0].wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def _moved(self, version: int, schema_version: int) -> None:
-        self._recent[version] = self._sums.checksum
-        while len(self._recent) > RECENT:
-            del self._recent[next(iter(self._recent))]
+        self._settled = version, self._sums.checksum, self._gate.passes
         self.version, self.schema_version = version, schema_version
 
     def rollback(self) -> None:
@@ -229,10 +251,10 @@ class Replica:
             raise Broken(f"the local file does not hold page {number} of version {self.version}")
         return page
 
-    def _through(self, entries: Sequence[Entry]) -> tuple[PageSums, dict[int, bytes]]:
+    def _through(self, entries: Sequence[Entry]) -> tuple[PageSums, PageBox]:
         """The checksums after the entries, and the pages that they change; NotNext."""
         sums, version = self._sums.copy(), self.version
-        changed: dict[int, bytes] = {}
+        changed = PageBox(self.folder, sum(len(one.pages.numbers) for one in entries))
 
         def old(number: int) -> bytes:
             if number > sums.page_count:
@@ -241,20 +263,26 @@ class Replica:
 
         for entry in entries:
             if entry.version != version + 1:
-                raise NotNext(f"version {entry.version} does not follow {version}")
+                raise NotNext(entry.version, f"version {entry.version} does not follow {version}")
             if entry.before != sums.checksum:
-                raise NotNext(f"version {entry.version} follows another version {version} than the one that is here")
+                why = f"version {entry.version} follows another version {version} than the one that is here"
+                raise NotNext(entry.version, why)
             try:
-                delta = pages.unpack(entry.pages, old)
-                step = sums.step(delta)
+                packed = entry.pages
+                for number, page in pages.unpack_each(packed, old):
+                    changed.put(number, page)
+                step = sums.step(Delta(pages.OnDemand(packed.numbers, changed.__getitem__), packed.page_count))
                 if step.checksum != entry.after:
                     raise BadDelta("they do not have their checksum")
             except BadDelta as error:
-                raise NotNext(f"the pages of version {entry.version}: {error}") from error
+                raise NotNext(entry.version, f"the pages of version {entry.version}: {error}") from error
             sums.take(step)
-            changed.update(delta.pages)
             version = entry.version
         return sums, changed
+
+    def differing(self, other: Replica) -> list[int]:
+        """The numbers of the pages that are not the same in the other."""
+        return self._sums.differing(other._sums)
 
     def step(self, delta: Delta) -> Step:
         """What the delta would do to the checksums; BadDelta."""
@@ -272,7 +300,7 @@ class Replica:
                 connection, guard = self._open_reader()
             try:
                 guard.own("BEGIN")
-                yield guard, _head(guard)
+                yield guard, own_tables.head(guard)
             finally:
                 if connection.in_transaction:
                     guard.own("ROLLBACK")
@@ -282,17 +310,39 @@ class Replica:
                     connection.close()
 
     def image(self) -> Image:
-        """The whole database at its newest version, while commits go on; Broken when the file is not that version."""
-        with self.reader() as (guard, head):
-            body = guard.serialize()
-        checksum = PageSums(pages.split(body)).checksum
-        expected = self._recent.get(head.version)
-        if expected is None:
-            raise Broken(f"version {head.version} is not settled yet")  # published a moment ago: the next try will do
-        if checksum != expected:
-            self.give_up()
-            raise Broken(f"the local file does not have the checksum of version {head.version}")
-        return Image(head.version, head.schema_version, checksum, body)
+        """The whole database at its newest version, while commits go on; Broken when the file is not that version.
+
+        It is in a file, not in memory. OSError when there is no space for it.
+        """
+        for _ in range(IMAGE_TRIES):
+            with self.reader() as (_, head):  # what it sees stays where it is: in the file, or in the WAL
+                places, sums = self._gate.places(), self._sums.copy()
+                # A commit may be on its way from the gate to us: then another try finds it done.
+                if (head.version, sums.whole(), self._gate.passes) == self._settled:
+                    if sums.page_count == 0:
+                        return Image(0, 0, 0, b"")
+                    if (body := self._image(places, sums)) is not None:
+                        return Image(head.version, head.schema_version, sums.checksum, body)
+                    self.give_up()
+                    raise Broken(f"the local file does not have the checksum of version {head.version}")
+            time.sleep(SETTLING_S)
+        raise Broken(f"version {self.version} does not settle")
+
+    def _image(self, places: Mapping[int, int], sums: PageSums) -> Body | None:
+        """The pages that have those sums, as a portable file; None when one is nowhere."""
+        body = scratch.room(self.folder, sums.page_count * PAGE_SIZE_BYTES)
+        for first in range(1, sums.page_count + 1, PAGES_AT_ONCE):
+            count, start = min(PAGES_AT_ONCE, sums.page_count + 1 - first), (first - 1) * PAGE_SIZE_BYTES
+            body[start : start + count * PAGE_SIZE_BYTES] = filed = self._gate.filed(first, count)
+            for place, number in enumerate(range(first, first + count)):
+                at = place * PAGE_SIZE_BYTES
+                if number in places and sums.holds(number, page := self._gate.logged(places[number])):
+                    body[start + at : start + at + PAGE_SIZE_BYTES] = page
+                # What the WAL held is in the file once the WAL begins anew.
+                elif not sums.holds(number, filed[at : at + PAGE_SIZE_BYTES]):
+                    return None
+        body[FORMAT_BYTES] = PORTABLE
+        return body
 
     def close(self) -> None:
         """Ends all connections and removes the files."""
@@ -302,13 +352,14 @@ class Replica:
             self._vfs.remove(self._path)
             for suffix in ("", "-wal", "-shm", "-journal"):
                 Path(self._path + suffix).unlink(missing_ok=True)
-            Path(self._path).parent.rmdir()
+            self.folder.rmdir()
 
     def _open_reader(self) -> tuple[apsw.Connection, Guard]:
         flags = apsw.SQLITE_OPEN_READONLY
         connection = apsw.Connection(self._path, flags=flags, statementcachesize=_READER_STATEMENTS)
         connection.set_busy_timeout(BUSY_MS)
         connection.pragma("cache_size", -_READER_CACHE_KIB)
+        connection.release_memory()
         connection.pragma("query_only", True)
         return connection, Guard(connection, self._limits)
 
@@ -346,45 +397,3 @@ class Replica:
                     file.seek((number - 1) * PAGE_SIZE_BYTES)
                     file.write(delta.pages[number])
             file.truncate(delta.page_count * PAGE_SIZE_BYTES)
-
-
-class _Doors:
-    """Many inside, or one with the doors closed; who closes them waits for those inside and goes before the next."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._inside = 0
-        self._closing = 0
-
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: self._closing == 0)
-            self._inside += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._inside -= 1
-                self._changed.notify_all()
-
-    @contextmanager
-    def closed(self) -> Iterator[None]:
-        with self._changed:
-            self._closing += 1
-            self._changed.wait_for(lambda: self._inside == 0)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._closing -= 1
-                self._changed.notify_all()
-
-
-def _head(guard: Guard) -> Head:
-    schema_version = guard.own("PRAGMA user_version")[0][0]
-    try:
-        version, committed_ms, author = guard.own(_STATE)[0]
-    except apsw.SQLError:  # before its first version a database has no tables at all
-        return Head(0, 0, 0, "")
-    return Head(version, schema_version, committed_ms, author)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from enum import Enum
 
 from dbsync import wire
 from dbsync.wire import Value
@@ -30,8 +31,19 @@ class RowKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """A commit of the past: its version, and its id there (16 bytes)."""
+
+    version: int
+    commit_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class CommitRequest:
-    """One transaction to be made durable; the fields are those of the contract."""
+    """One transaction to be made durable; the fields are those of the contract.
+
+    With `undo` there are no statements: the transaction puts back what that commit changed.
+    """
 
     database: str
     statements: tuple[Statement, ...]
@@ -42,11 +54,20 @@ class CommitRequest:
     scope_database: bool = False
     depends_on: tuple[RowKey, ...] = ()
     set_schema_version: int | None = None
+    undo: Target | None = None
 
     @property
     def system(self) -> bool:
-        """Whether no page's author stands behind it: it conflicts with nothing, and makes nobody stale."""
-        return self.base_version is None and not self.author
+        """Whether no page's author stands behind it: it conflicts with nothing, and makes nobody stale.
+
+        An undo is somebody's, whoever sends it: it changes what a page has written.
+        """
+        return self.base_version is None and not self.author and self.undo is None
+
+    @property
+    def seen(self) -> int:
+        """The newest version that it speaks of."""
+        return max(self.base_version or 0, 0 if self.undo is None else self.undo.version)
 
     @property
     def migration(self) -> bool:
@@ -62,6 +83,19 @@ class QueryRequest:
     statements: tuple[Statement, ...]
     schema_version: int | None = None
     min_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRequest:
+    """A page of the past: at most `page_size` versions below `before_version` (0: from the newest, as of this call).
+
+    With `row`, only the commits that touched it; the versions that are looked through count all the same.
+    """
+
+    database: str
+    before_version: int = 0
+    page_size: int = 50
+    row: RowKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +116,13 @@ class StatementResult:
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """A commit's answer; `replayed` when its idempotency key was known."""
+    """A commit's answer; `replayed` when its idempotency key was known. `commit_id` is empty when nothing changed."""
 
     version: int
     base_version: int
     results: tuple[StatementResult, ...]
     replayed: bool = False
+    commit_id: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +144,65 @@ class Head:
     author: str
 
 
+class CommitKind(Enum):
+    """What a commit of the past was."""
+
+    WRITE = "write"
+    SYSTEM = "system"
+    MIGRATION = "migration"
+    UNDO = "undo"
+    RESTORE = "restore"
+
+
+class RowChange(Enum):
+    """What a commit did to a row."""
+
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class PastCommit:
+    """A commit of the past: `rows` names the first of what it changed, `row_count` counts all.
+
+    `undoable`: nothing but its rows' present values can stand against undoing it.
+    """
+
+    commit_id: bytes
+    author: str
+    kind: CommitKind
+    rows: tuple[tuple[RowKey, RowChange], ...]
+    row_count: int
+    undoable: bool
+    undoes: bytes
+    restores: int
+
+
+@dataclass(frozen=True, slots=True)
+class PastVersion:
+    """A version of the past and its commits, in the order in which they ran; none of them when its entry is damaged."""
+
+    version: int
+    schema_version: int
+    committed_ms: int
+    commits: tuple[PastCommit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """Versions, newest first; `next_before_version` asks for older ones, and is 0 when there are none."""
+
+    versions: tuple[PastVersion, ...]
+    next_before_version: int
+    head_version: int
+
+
+def commit_id(database: str, idempotency_key: bytes) -> bytes:
+    """The id of the commit that a key makes: the same on every try, so that a retry is told the id of the first."""
+    return hashlib.sha256(b"commit\0" + database.encode() + b"\0" + idempotency_key).digest()[:16]
+
+
 def request_hash(request: CommitRequest) -> bytes:
     """8 bytes that tell one request from another under the same idempotency key.
 
@@ -126,6 +220,9 @@ def request_hash(request: CommitRequest) -> bytes:
         out.values(row.key)
     out.uint(1 if request.scope_database else 0)
     out.uint(0 if request.set_schema_version is None else request.set_schema_version + 1)
+    if request.undo is not None:
+        out.uint(request.undo.version)
+        out.raw(request.undo.commit_id)
     return hashlib.sha256(out.finish()).digest()[:8]
 
 

@@ -4,7 +4,9 @@ The callers are trusted services, yet a compromised one must not reach files, ot
 
 1. A statement is read, write or schema by its mode; everything that is not allowed is denied
    (test_hostile_sql.py, all of it).
-2. A statement prepared in one mode never runs in another: dbsync's own SQL carries a mark that is secret, and DDL
+2. What a changeset's triggers do while it is applied is held to the rules of a write
+   (test_undo_tables.py::test_a_trigger_may_do_no_more_than_a_caller).
+3. A statement prepared in one mode never runs in another: dbsync's own SQL carries a mark that is secret, and DDL
    bypasses the statement cache (test_hostile_sql.py::test_own_sql_is_not_reusable).
 """
 
@@ -74,9 +76,17 @@ class Mode(Enum):
     READ = "read"
     WRITE = "write"
     SCHEMA = "schema"
+    APPLY = "applied"
 
 
-_ALLOWED = {Mode.READ: _READ, Mode.WRITE: _WRITE, Mode.SCHEMA: _SCHEMA}
+# SQLite applies a changeset by statements of its own: in a savepoint, with foreign keys deferred.
+_ALLOWED = {
+    Mode.READ: _READ,
+    Mode.WRITE: _WRITE,
+    Mode.SCHEMA: _SCHEMA,
+    Mode.APPLY: _WRITE | {apsw.SQLITE_SAVEPOINT},
+}
+_APPLY_PRAGMAS = {"defer_foreign_keys", "index_xinfo"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ class Limits:
     statements: int = 500
     sql_bytes: int = 100_000
     value_bytes: int = 4 << 20
-    database_bytes: int = 96 << 20
+    database_bytes: int = 128 << 20
 
 
 class Broken(Exception):
@@ -138,10 +148,6 @@ class Guard:
         finally:
             self._connection.set_progress_handler(None)
 
-    def serialize(self) -> bytes:
-        """The whole database as the transaction sees it."""
-        return self._connection.serialize("main")
-
     def total_changes(self) -> int:
         """Rows changed by this connection so far."""
         return self._connection.total_changes()
@@ -151,9 +157,9 @@ class Guard:
         return self._connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0] != 0
 
     @contextmanager
-    def recording(self, tables: Collection[str] | None) -> Iterator[Callable[[], bytes]]:
-        """Records the changes made inside to the tables (None: to none); what is yielded returns their changeset."""
-        if tables is None:
+    def recording(self, tables: Collection[str]) -> Iterator[Callable[[], bytes]]:
+        """Records the changes made inside to the tables; what is yielded returns their changeset."""
+        if not tables:
             yield lambda: b""
             return
         session = apsw.Session(self._connection, "main")
@@ -171,10 +177,48 @@ class Guard:
         """
         if len(statement.sql) > self._limits.sql_bytes:
             raise exhausted("too_many_bytes", f"The SQL is longer than {self._limits.sql_bytes} characters.")
+        with self._as(mode):
+            return self._run(statement, mode, index)
+
+    def apply(self, changeset: bytes, meet: Callable[[int, apsw.TableChange], int], *, triggers: bool) -> None:
+        """Applies a changeset inside `budget`, with or without triggers, and without the actions of foreign keys.
+
+        `meet` says what to do about a change that cannot be applied as it is. Fault, TransactionLost.
+        """
+        connection = self._connection
+
+        def met(reason: int, change: apsw.TableChange) -> int:
+            return meet(reason, change) if connection.in_transaction else apsw.SQLITE_CHANGESET_ABORT
+
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, triggers)
+        # A trigger may roll everything back, and SQLite would go on, each change in a transaction of its own.
+        connection.set_commit_hook(lambda: True)
+        try:
+            with self._as(Mode.APPLY):
+                try:
+                    flags = apsw.SQLITE_CHANGESETAPPLY_FKNOACTION
+                    apsw.Changeset.apply(changeset, connection, conflict=met, flags=flags)
+                except apsw.AbortError:
+                    pass
+                if not connection.in_transaction:
+                    raise apsw.ConstraintError("a trigger rolled the transaction back")
+        finally:
+            connection.set_commit_hook(None)
+            connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 1)
+
+    @contextmanager
+    def bounded(self) -> Iterator[None]:
+        """`budget` for dbsync's own work on what a caller named. Fault, TransactionLost."""
+        with self.budget(), self._as(Mode.OWN):
+            yield
+
+    @contextmanager
+    def _as(self, mode: Mode) -> Iterator[None]:
+        """What a caller caused runs inside: its errors become faults."""
         self._mode, self._denied = mode, ""
         inside = self._connection.in_transaction
         try:
-            return self._run(statement, mode, index)
+            yield
         except (apsw.CorruptError, apsw.IOError, apsw.NotADBError, apsw.CantOpenError) as error:
             raise Broken(f"the local file failed: {error}") from error
         except (apsw.Error, TypeError, OverflowError, UnicodeError) as error:
@@ -253,8 +297,11 @@ class Guard:
         return apsw.SQLITE_DENY
 
     def _why_not(self, action: int, first: str | None, second: str | None, schema: str | None) -> str:
+        if action == apsw.SQLITE_ALTER_TABLE:  # it names the schema first, and last the column to be dropped
+            first, schema = schema, first
         if action == apsw.SQLITE_PRAGMA:
-            ok = (first or "").lower() in _READABLE_PRAGMAS
+            pragma = (first or "").lower()
+            ok = pragma in _READABLE_PRAGMAS or (self._mode is Mode.APPLY and pragma in _APPLY_PRAGMAS)
             return "" if ok else "PRAGMA is not allowed"
         if action not in _ALLOWED[self._mode]:
             return f"{_action_name(action)} is not allowed in a {self._mode.value} statement"

@@ -39,7 +39,7 @@ class Writer:
         """An unsigned integer below 2^64 in eight bytes."""
         self._parts += _FIXED64.pack(value)
 
-    def blob(self, data: bytes) -> None:
+    def blob(self, data: bytes | memoryview) -> None:
         """Bytes with their length."""
         self.uint(len(data))
         self._parts += data
@@ -80,12 +80,15 @@ class Writer:
 class Reader:
     """Reads what a Writer wrote; Malformed for anything else."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         self._data = data
         self._at = 0
 
     def raw(self, size: int) -> bytes:
         """The next `size` bytes."""
+        return bytes(self._piece(size))
+
+    def _piece(self, size: int) -> bytes | memoryview:
         end = self._at + size
         if size < 0 or end > len(self._data):
             raise Malformed(f"{size} bytes wanted at {self._at} of {len(self._data)}")
@@ -122,6 +125,10 @@ class Reader:
     def blob(self) -> bytes:
         """Bytes with their length."""
         return self.raw(self.uint())
+
+    def piece(self) -> bytes | memoryview:
+        """Bytes with their length, where they are."""
+        return self._piece(self.uint())
 
     def text(self) -> str:
         """UTF-8 text with its length."""

@@ -1,287 +1,56 @@
-"""Measures dbsync and prints one table: `python -m tests.bench.dbsync [--delay-ms 30] [--large]`.
+"""Measures dbsync against its goals, beside what it replaces: `python -m tests.bench.dbsync [--only commits]`.
 
-The store is in memory and answers after a delay, so that what is beyond the store can be told from it. A gesture is two
-updates and an insert of a clip of its own page's making.
+The store is the embedded one in a process of its own, reached over one wire by everybody, and each request takes
+`--delay-ms` longer, as one to a store that is that far away does; its bandwidth is loopback's, which flatters the whole
+files. A gesture is two updates and an insert. *Beyond* is the time of a commit less its own PUT.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import statistics
+import importlib.util
+import os
+import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 
-import psutil
 import uvloop
-import zstandard
 
-from chassis import ids
-from dbsync import snapshots
-from dbsync.clock import SystemClock
-from dbsync.commit import Spent
-from dbsync.database import Pools
-from dbsync.databases import Bounds, Databases
-from dbsync.gate import GateVfs
-from dbsync.requests import CommitRequest, CommitResult, QueryRequest, Statement
-from dbsync.slots import Blob, Patience
-from dbsync.sqlguard import Limits, prepare_process
-from tests.dbsync.memory_store import MemoryStore
+from dbsync.sqlguard import prepare_process
+from tests.bench.dbsync_commits import GROUP_DELAY_S, Writes, commits, cost, groups, shown
+from tests.bench.dbsync_opens import cold_opens, compaction, service
+from tests.bench.dbsync_world import World, percentile, world
 
-WRITE_USD, READ_USD = 4.50 / 1e6, 0.36 / 1e6  # R2, class A and class B
-SCHEMA = (
-    "CREATE TABLE clips (id TEXT NOT NULL PRIMARY KEY, game TEXT NOT NULL, name TEXT NOT NULL, notes TEXT NOT NULL, "
-    "start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL, rating INTEGER)",
-    "CREATE INDEX clips_of_game ON clips (game, start_ms)",
-    "CREATE TABLE reels (id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, overlay TEXT NOT NULL)",
-)
-NOTE = "She takes the ball at the centre circle, turns past two and shoots low into the far corner. " * 2
+__all__ = ["main", "percentile", "table"]
+
+# Bytes of the database; commits of dbsync, of each rival.
+SIZES = ((200_000, 200, 40), (1_000_000, 200, 40), (10_000_000, 120, 15), (100_000_000, 60, 4))
+SCALE = "tests.bench.dbsync_scale"
 
 
-class DelayedStore(MemoryStore):
-    """A store that is `delay_s` away; requests beside each other cost it once."""
+@dataclass(frozen=True)
+class Goal:
+    """A goal of the design, what was measured for it, and whether that is good enough."""
 
-    def __init__(self, delay_s: float) -> None:
-        super().__init__()
-        self.delay_s = delay_s
-        self.waited_s: list[float] = []
-
-    def _travel(self) -> None:
-        began = time.perf_counter()
-        time.sleep(self.delay_s)
-        self.waited_s.append(time.perf_counter() - began)
-
-    def create(self, key: str, body: bytes, timeout_s: float) -> bool:
-        self._travel()
-        return super().create(key, body, timeout_s)
-
-    def replace(
-        self, key: str, body: bytes, metadata: Mapping[str, str], expected: str | None, timeout_s: float
-    ) -> bool:
-        self._travel()
-        return super().replace(key, body, metadata, expected, timeout_s)
-
-    def get(self, key: str, timeout_s: float) -> Blob | None:
-        self._travel()
-        return super().get(key, timeout_s)
-
-    def head(self, key: str, timeout_s: float) -> Blob | None:
-        self._travel()
-        return super().head(key, timeout_s)
-
-    def get_many(self, keys: Sequence[str], timeout_s: float) -> list[Blob | None]:
-        self._travel()
-        return [MemoryStore.get(self, key, timeout_s) for key in keys]
-
-    def get_and_list(self, key: str, prefix: str, timeout_s: float) -> tuple[Blob | None, list[str]]:
-        self._travel()
-        return MemoryStore.get(self, key, timeout_s), self.list_keys(prefix, "", timeout_s)
+    what: str
+    wanted: str
+    measured: str
+    met: bool
 
 
-class House:
-    """The databases of one process."""
+@dataclass
+class Report:
+    """What the sections found about the goals."""
 
-    def __init__(self, store: MemoryStore, folder: Path, **bounds: Any) -> None:
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.vfs = GateVfs()
-        limits = Limits(database_bytes=256 << 20, steps=1 << 40, seconds=60)
-        self.all = Databases(
-            store,
-            SystemClock(),
-            self.vfs,
-            folder,
-            Pools(ThreadPoolExecutor(16), ThreadPoolExecutor(4), ThreadPoolExecutor(32)),
-            limits=limits,
-            bounds=Bounds(**bounds),
-            patience=Patience(),
-            spawn=self._spawn,
-        )
+    delay_s: float
+    largest: bool
+    goals: list[Goal] = field(default_factory=list)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name=name)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        return task
-
-    async def commit(self, database: str, *statements: Statement, **fields: Any) -> tuple[CommitResult, Spent]:
-        key = bytes.fromhex(ids.uuid7().replace("-", ""))
-        fields.setdefault("schema_version", 1)
-        async with self.all.use(database) as found:
-            return await found.commit(CommitRequest(database, statements, key, **fields))
-
-    async def query(self, database: str, sql: str, **fields: Any) -> int:
-        async with self.all.use(database) as found:
-            return (await found.query(QueryRequest(database, (Statement(sql),), **fields)))[0].version
-
-    async def found(self, database: str, size_bytes: int) -> None:
-        """A database of about that size, and its snapshot."""
-        schema = (Statement(sql) for sql in SCHEMA)
-        await self.commit(database, *schema, schema_version=0, set_schema_version=1)
-        row = "INSERT INTO clips VALUES (?, ?, ?, ?, ?, ?, 3)"
-        done, per_commit = 0, 400
-        while done * 480 < size_bytes:
-            rows = [
-                Statement(row, (ids.uuid7(), f"game {n // 40}", f"clip {n}", NOTE, n, n + 9))
-                for n in range(done, done + min(per_commit, 1 + (size_bytes // 480 - done)))
-            ]
-            await self.commit(database, *rows)
-            done += len(rows)
-        reel = Statement("INSERT INTO reels VALUES ('r', 'My reel', ?)", ('{"regions": []}' * 10,))
-        await self.commit(database, reel)
-        while self.tasks:
-            await asyncio.gather(*self.tasks)
-
-    async def publish(self, database: str, store: MemoryStore) -> None:
-        """A snapshot of now."""
-        async with self.all.use(database) as found:
-            opened = found._opened
-            if opened is not None:
-                image = await asyncio.to_thread(opened.committer.replica.image)
-                await asyncio.to_thread(snapshots.publish, store, database, image, 60.0)
-                found._snapshot_version = image.version
-
-    async def close(self) -> None:
-        await self.all.close()
-        while self.tasks:
-            await asyncio.gather(*self.tasks)
-        self.vfs.unregister()
-
-
-def gesture(number: int) -> tuple[Statement, ...]:
-    """Two updates and an insert."""
-    return (
-        Statement("UPDATE clips SET name = ?, rating = 5 WHERE rowid = ?", (f"goal {number}", 1 + number * 37 % 300)),
-        Statement("UPDATE reels SET name = ? WHERE id = 'r'", (f"My reel {number}",)),
-        Statement(
-            "INSERT INTO clips VALUES (?, ?, ?, ?, ?, ?, 3)",
-            (ids.uuid7(), f"game {number % 9}", f"clip {number}", NOTE, number, number + 9),
-        ),
-    )
-
-
-def percentile(values: list[float], share: float) -> float:
-    """By rank."""
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
-
-
-async def warm_commits(size_bytes: int, delay_s: float, folder: Path, count: int) -> list[str]:
-    """A row of the table of commits."""
-    store = DelayedStore(0)
-    house = House(store, folder)
-    await house.found("u", size_bytes)
-    await house.publish("u", store)
-    store.delay_s = delay_s
-    beyond, base = [], (await house.commit("u", *gesture(0)))[0].version
-    store.counts.clear()
-    store.journal.clear()
-    for number in range(1, count + 1):
-        store.waited_s.clear()
-        began = time.perf_counter()
-        answer, _ = await house.commit("u", *gesture(number), author="page", base_version=base)
-        beyond.append(time.perf_counter() - began - store.waited_s[0])
-        base = answer.base_version
-    while house.tasks:
-        await asyncio.gather(*house.tasks)
-    log = [len(body) for key, body in store.journal if "/db/" in key]
-    snapshot = max((len(blob.body) for key, blob in store.objects.items() if key.endswith(".sqlite")), default=0)
-    image = next(blob.body for key, blob in store.objects.items() if key.endswith(".sqlite"))
-    began = time.perf_counter()
-    packed = len(zstandard.compress(image, 3))
-    zstd_ms = (time.perf_counter() - began) * 1000
-    cost = (store.counts["put"] * WRITE_USD + (store.counts["head"] + count) * READ_USD) / count * 1000
-    await house.close()
-    return [
-        f"{snapshot / 1e6:.2f} MB",
-        f"{len(log) / count:.2f}",
-        f"{store.counts['get'] / count:.2f}",
-        f"{statistics.mean(log):.0f}",
-        f"{percentile(beyond, 0.5) * 1000:.2f}",
-        f"{percentile(beyond, 0.99) * 1000:.2f}",
-        f"{snapshot:,}",
-        f"{packed:,} (+{zstd_ms:.0f} ms)",
-        f"${cost:.5f}",
-    ]
-
-
-async def cold_opens(delay_s: float, folder: Path) -> list[list[str]]:
-    """Rows of the table of cold opens of 1 MB."""
-    rows = []
-    for deltas in (0, 1, 8, 31):
-        store = DelayedStore(0)
-        house = House(store, folder / f"from-{deltas}")
-        await house.found("u", 1_000_000)
-        await house.publish("u", store)
-        for number in range(deltas):
-            await house.commit("u", *gesture(number))
-        await house.close()
-        store.delay_s = delay_s
-        taken = []
-        for turn in range(7):
-            other = House(store, folder / f"to-{deltas}-{turn}")
-            began = time.perf_counter()
-            await other.query("u", "SELECT count(*) FROM clips")
-            taken.append(time.perf_counter() - began)
-            await other.close()
-        trips = 1 if deltas == 0 else 2
-        median = statistics.median(taken)
-        rows.append([str(deltas), f"{median * 1000:.0f}", str(trips), f"{(median - trips * delay_s) * 1000:.0f}"])
-    return rows
-
-
-async def group_throughput(folder: Path) -> list[list[str]]:
-    """Commits a second of one database over a store 50 ms away, by how many pages write at once."""
-    rows = []
-    for pages in (1, 4, 16, 64):
-        store = DelayedStore(0)
-        house = House(store, folder / f"group-{pages}")
-        await house.found("u", 200_000)
-        store.delay_s = 0.05
-        store.counts.clear()
-        until, done = time.perf_counter() + 1.5, 0
-
-        async def page(number: int, house: House = house, until: float = until) -> int:
-            count = 0
-            while time.perf_counter() < until:
-                await house.commit("u", *gesture(number), author=f"page {number}")
-                count += 1
-            return count
-
-        began = time.perf_counter()
-        done = sum(await asyncio.gather(*(page(number) for number in range(pages))))
-        rows.append([str(pages), f"{done / (time.perf_counter() - began):.0f}", f"{store.counts['put'] / done:.2f}"])
-        await house.close()
-    return rows
-
-
-async def memory(folder: Path) -> list[str]:
-    """KB of an open database of 1 MB that was read and written."""
-    store = DelayedStore(0)
-    house = House(store, folder, open_databases=1000)
-    await house.found("u0", 1_000_000)
-    await house.publish("u0", store)
-    image = store.objects["u0/database.sqlite"]
-    await house.close()
-    house = House(store, folder / "many", open_databases=1000)
-    store.objects.clear()
-    process, before, count = psutil.Process(), 0, 60
-    for number in range(count + 20):
-        name = f"u{number + 1}"
-        store.objects[f"{name}/database.sqlite"] = Blob(
-            image.body, {**image.metadata, "reel-database": name}, f"e{number}"
-        )
-        await house.query(name, "SELECT count(*) FROM clips WHERE name LIKE '%7%'")
-        await house.commit(name, *gesture(1))
-        store.objects.pop(f"{name}/database.sqlite")
-        if number == 19:
-            before = process.memory_info().rss
-    grown = process.memory_info().rss - before
-    await house.close()
-    return [f"{grown / count / 1024:.0f} KB"]
+    def goal(self, what: str, wanted: str, measured: str, met: bool) -> None:
+        """Adds one."""
+        self.goals.append(Goal(what, wanted, measured, met))
 
 
 def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -289,47 +58,120 @@ def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> No
     widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
     print(f"\n{title}")
     for row in (heads, *rows):
-        print("  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+        print("  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)), flush=True)
 
 
-async def measure(delay_s: float, large: bool, count: int) -> None:
-    """Everything."""
-    sizes = [200_000, 1_000_000, 10_000_000, *([100_000_000] if large else [])]
-    with tempfile.TemporaryDirectory(prefix="bench-dbsync-") as scratch:
-        folder = Path(scratch)
-        rows = [await warm_commits(size, delay_s, folder / str(size), count) for size in sizes]
-        heads: tuple[str, ...] = (
-            "database",
-            "PUT",
-            "GET",
-            "bytes",
-            "beyond p50 ms",
-            "p99 ms",
-            "whole file",
-            "zstd file",
-            "per 1,000",
-        )
-        table(
-            f"one gesture, store at {delay_s * 1000:.0f} ms ({count} commits; cost with a validated read each)",
-            heads,
-            rows,
-        )
-        heads = ("deltas", "ms", "round trips", "beyond them ms")
-        table(f"cold open of 1 MB, store at {delay_s * 1000:.0f} ms", heads, await cold_opens(delay_s, folder))
-        heads = ("pages", "commits/s", "PUT each")
-        table("one database, many pages, store at 50 ms", heads, await group_throughput(folder))
-        table("memory", ("per open 1 MB database",), [await memory(folder / "memory")])
+async def memory_section(here: World, report: Report) -> None:
+    """First, while this process is small: what it forks and copies is none of the service's."""
+    found = await service(here)
+    p50, p99 = (percentile(found.beyond_s, share) * 1000 for share in (0.5, 0.99))
+    idle_mb, each_kb = found.idle_bytes / 1e6, found.database_bytes / 1000
+    table(
+        "a real service",
+        ("idle MB", "KB per open 1 MB database", "commit over gRPC, beyond its PUT: p50 ms", "p99 ms"),
+        [[f"{idle_mb:.1f}", f"{each_kb:.0f}", f"{p50:.1f}", f"{p99:.1f}"]],
+    )
+    report.goal("memory, idle", "≤ 64 MB", f"{idle_mb:.1f} MB", idle_mb <= 64)
+    report.goal("memory per open 1 MB database", "≤ 300 KB", f"{each_kb:.0f} KB", each_kb <= 300)
+
+
+async def commits_section(here: World, report: Report) -> None:
+    """One page's gestures, by the size of the database."""
+    found: list[Writes] = []
+    for size, count, rivals in SIZES:
+        if report.largest or size < 100_000_000:
+            found += await commits(here, size, report.delay_s, count, rivals)
+    heads = ("database", "", "PUT", "GET", "bytes", "total p50 ms", "p99", "beyond p50 ms", "p99", "processor ms", "of")
+    table(f"one gesture, store at {report.delay_s * 1000:.0f} ms", heads, [shown(one) for one in found])
+    mine = [one for one in found if one.who == "dbsync"]
+    exact = all(one.puts == 1 and one.gets == 0 for one in mine)
+    counted = " ".join(f"{one.puts:.2f}+{one.gets:.2f}" for one in mine)
+    report.goal("operations per warm commit", "1 PUT", f"PUT+GET {counted}", exact)
+    for name, share, limit_ms in (("p50", 0.5, 2.0), ("p99", 0.99, 15.0)):
+        values = [percentile(one.beyond, share) * 1000 for one in mine]
+        text = " ".join(f"{value:.1f}" for value in values)
+        report.goal(f"time beyond the PUT, {name}", f"≤ {limit_ms:.0f} ms", f"{text} ms", max(values) <= limit_ms)
+    sent = [one.sent_bytes for one in mine]
+    text = " ".join(f"{value:,.0f}" for value in sent)
+    report.goal("bytes per gesture, at every size", "≤ 6 KB", text, max(sent) <= 6000)
+
+
+async def opens_section(here: World, report: Report) -> None:
+    """From an empty disk to the first answer."""
+    rows = []
+    for deltas, trips, seconds in await cold_opens(here, report.delay_s):
+        beyond_ms = (seconds - trips * report.delay_s) * 1000
+        rows.append([str(deltas), f"{seconds * 1000:.0f}", str(trips), f"{beyond_ms:.0f}"])
+        if deltas in (0, 32):
+            limit_ms = 40 if deltas else 20
+            wanted = f"≤ {trips} round trip{'s' if trips > 1 else ''} + {limit_ms} ms"
+            report.goal(f"cold open of 1 MB, {deltas} deltas", wanted, f"+ {beyond_ms:.0f} ms", beyond_ms <= limit_ms)
+    heads = ("deltas", "ms", "round trips", "beyond them ms")
+    table(f"cold open of 1 MB, store at {report.delay_s * 1000:.0f} ms", heads, rows)
+
+
+async def cost_section(here: World, report: Report) -> None:
+    """What R2 would bill."""
+    rows = await cost(here)
+    table(
+        "1,000 commits of 1 MB with a validated read each, compaction as it is due",
+        ("", "PUT", "LIST", "GET", "HEAD", "sent", "R2 operations"),
+        rows,
+    )
+    dollars = float(rows[0][-1].removeprefix("$"))
+    report.goal("1,000 commits with a read each", "≤ $0.0052", rows[0][-1], dollars <= 0.0052)
+
+
+async def groups_section(here: World, report: Report) -> None:
+    """Many pages on one database."""
+    heads = ("pages", "commits/s", "commits per PUT", "p50 ms", "p99 ms")
+    table(f"one database, many pages, store at {GROUP_DELAY_S * 1000:.0f} ms", heads, await groups(here))
+
+
+async def compaction_section(here: World, report: Report) -> None:
+    """The most memory that one database can need."""
+    if not report.largest:
+        return
+    size, before, most, seconds = await compaction(here)
+    row = [f"{size / 1e6:.0f} MB", f"{before / 1e6:.0f}", f"{most / 1e6:.0f}", f"{seconds:.1f}"]
+    table("a real service that opens and compacts", ("database", "MB before", "MB at most", "s"), [row])
+
+
+SECTIONS: dict[str, Callable[[World, Report], Awaitable[None]]] = {
+    "memory": memory_section,
+    "commits": commits_section,
+    "opens": opens_section,
+    "cost": cost_section,
+    "groups": groups_section,
+    "compaction": compaction_section,
+}
+
+
+async def measure(report: Report, only: str) -> None:
+    """The sections, each over a fresh store, and then the goals."""
+    for name, section in SECTIONS.items():
+        if only in name:
+            with world() as here:
+                await section(here, report)
+    rows = [[goal.what, goal.wanted, goal.measured, "met" if goal.met else "MISSED"] for goal in report.goals]
+    if rows:
+        table("goals", ("", "wanted", "measured", ""), rows)
 
 
 def main(arguments: list[str]) -> int:
     """Prints the tables."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.dbsync", description=__doc__)
     parser.add_argument("--delay-ms", type=float, default=30.0)
-    parser.add_argument("--commits", type=int, default=200)
-    parser.add_argument("--large", action="store_true", help="100 MB too")
+    parser.add_argument("--only", default="", help=f"one section: {', '.join(SECTIONS)}, scale")
+    parser.add_argument("--small", action="store_true", help="without 100 MB")
     chosen = parser.parse_args(arguments)
     prepare_process()
-    uvloop.run(measure(chosen.delay_ms / 1000, chosen.large, chosen.commits))
+    began_s = time.perf_counter()
+    uvloop.run(measure(Report(chosen.delay_ms / 1000, not chosen.small), chosen.only))
+    if chosen.only in "scale" and importlib.util.find_spec(SCALE) is not None:
+        subprocess.run([sys.executable, "-m", SCALE], check=True)
+    load, cores = os.getloadavg()[0], os.cpu_count()
+    print(f"\n{time.perf_counter() - began_s:.0f} s; load average {load:.1f} on {cores} cores")
     return 0
 
 

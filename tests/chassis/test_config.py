@@ -42,6 +42,22 @@ def test_good_settings_give_their_values() -> None:
         reader.finish()
 
 
+def test_addresses_are_one_or_several() -> None:
+    good = Reader({"ONE": "localhost:80", "MORE": "a.flycast:80, [::1]:81"})
+    assert good.addresses("ONE") == ("localhost:80",)
+    assert good.addresses("MORE") == ("a.flycast:80", "[::1]:81")
+    assert good.addresses("ABSENT", "b:1") == ("b:1",)
+    good.finish()
+    bad = Reader({"NO": " , ", "WORD": "a:1,nowhere", "PORT": "a:70000", "TWICE": "a:1,b:1,a:1"})
+    for name in ("NO", "WORD", "PORT", "TWICE", "ABSENT"):
+        bad.addresses(name)
+    with pytest.raises(ConfigError) as caught:
+        bad.finish()
+    for words in ("NO names no", "not 'nowhere'", "not 'a:70000'", "TWICE names an address twice", "ABSENT is not set"):
+        assert sum(words in fault for fault in caught.value.faults) == 1, words
+    assert len(caught.value.faults) == 5
+
+
 def test_a_secret_does_not_print() -> None:
     secret = Secret("hunter2")
     assert "hunter2" not in f"{secret} {secret!r} {[secret]}"

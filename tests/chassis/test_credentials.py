@@ -1,7 +1,12 @@
-"""Tokens between services: accepted only by whom, from whom, for which tenant and when they were made for."""
+"""Tokens between services: accepted only by whom, from whom, for which tenant and when they were made for.
+
+PyJWT is the oracle: its tokens are read by ours, ours by it.
+"""
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from collections.abc import Callable
 
@@ -36,6 +41,38 @@ def test_a_good_token_names_its_caller() -> None:
     assert VERIFIER.verify(Signer("gateway", SEED).token("dbsync", "u1")) == Caller("gateway", "u1")
 
 
+def text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def signed(header: bytes, payload: bytes, seed: str = SEED) -> str:
+    """A token of any bytes, with a good signature."""
+    both = f"{text(header)}.{text(payload)}"
+    return f"{both}.{text(Ed25519PrivateKey.from_private_bytes(decode_key(seed)).sign(both.encode()))}"
+
+
+def claims(**changes: object) -> bytes:
+    now = int(time.time())
+    good = {"iss": "gateway", "aud": "dbsync", "tenant": "u1", "iat": now, "exp": now + 60}
+    return json.dumps({**good, **changes}).encode()
+
+
+HEADER, UNSIGNED = b'{"alg": "EdDSA", "typ": "JWT"}', b'{"alg": "none"}'
+
+
+def test_others_read_it_too() -> None:
+    token = Signer("gateway", SEED).token("dbsync", "u1")
+    public = Ed25519PrivateKey.from_private_bytes(decode_key(SEED)).public_key()
+    found = jwt.decode(token, public, algorithms=["EdDSA"], audience="dbsync", issuer="gateway")
+    assert found["tenant"] == "u1" and found["exp"] - found["iat"] == credentials.LIFETIME_S
+    assert jwt.get_unverified_header(token) == {"alg": "EdDSA", "typ": "JWT"}
+
+
+def test_what_others_sign_is_read() -> None:
+    assert VERIFIER.verify(forged()) == Caller("gateway", "u1")
+    assert VERIFIER.verify(signed(HEADER, claims(more="unknown"))) == Caller("gateway", "u1")
+
+
 # By name, not by value: tokens are random, and every worker must collect the same tests.
 BAD: dict[str, Callable[[], str]] = {
     "empty": lambda: "",
@@ -50,6 +87,29 @@ BAD: dict[str, Callable[[], str]] = {
     "no tenant": lambda: forged(tenant=None),
     "a tenant that is no text": lambda: forged(tenant=7),
     "no end": lambda: forged(exp=None),
+    "no beginning": lambda: forged(iat=None),
+    "no audience": lambda: forged(aud=None),
+    "one audience of several": lambda: forged(aud=["dbsync", "storage"]),
+    "no issuer": lambda: forged(iss=None),
+    "an end that is no number": lambda: signed(HEADER, claims(exp="never")),
+    "an end that is true": lambda: signed(HEADER, claims(exp=True)),
+    "an end without end": lambda: signed(HEADER, claims().replace(b'"exp": ', b'"exp": 1e999, "x": ')),
+    "no signature": lambda: forged().rpartition(".")[0] + ".",
+    "a signature of other claims": lambda: ".".join((*forged().split(".")[:2], forged(tenant="u2").split(".")[2])),
+    "claims of another signature": lambda: ".".join(
+        (forged().split(".")[0], forged(tenant="u2").split(".")[1], forged().split(".")[2])
+    ),
+    "unsigned": lambda: f"{text(UNSIGNED)}.{text(claims())}.",
+    "an algorithm that is signed but not ours": lambda: signed(UNSIGNED, claims()),
+    "a header that must be understood": lambda: signed(b'{"alg": "EdDSA", "crit": ["b64"], "b64": false}', claims()),
+    "a header that is a list": lambda: signed(b'["EdDSA"]', claims()),
+    "claims that are a list": lambda: signed(HEADER, b"[]"),
+    "claims that are no text": lambda: signed(HEADER, b"\xff\xfe"),
+    "claims without an end in sight": lambda: signed(HEADER, b"[" * 2500),
+    "four parts": lambda: forged() + ".x",
+    "padding": lambda: forged() + "====",
+    "a letter that is none": lambda: "é" + forged(),
+    "too much of it": lambda: signed(HEADER, claims(more="x" * credentials.TOKEN_BYTES_MAX)),
 }
 
 

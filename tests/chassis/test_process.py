@@ -73,7 +73,7 @@ def start(tmp_path: Path, *arguments: str, **changes: str) -> subprocess.Popen[b
 def end(child: subprocess.Popen[bytes], number: int | None = signal.SIGTERM) -> int:
     if number is not None:
         child.send_signal(number)
-    return child.wait(timeout=20)
+    return child.wait(timeout=60)
 
 
 def lines(tmp_path: Path) -> list[dict[str, object]]:
@@ -81,7 +81,7 @@ def lines(tmp_path: Path) -> list[dict[str, object]]:
 
 
 def wait_until_ready(child: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    for _ in range(2000):
+    for _ in range(6000):
         if '"ready"' in (tmp_path / "out").read_text():
             return
         assert child.poll() is None, (tmp_path / "err").read_text()

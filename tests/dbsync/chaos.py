@@ -1,163 +1,170 @@
-"""Seeded chaos: `python -m tests.dbsync.chaos --seed 7 --operations 100000` runs it and prints what it saw.
+"""Seeded chaos: `python -m tests.dbsync.chaos --seed 7 --operations 1000000` runs it and prints what it met.
 
-A run is a few clients on a few servers over one store that fails in every known way; then the judge reads the log.
+A run is some users' pages on some servers over one store that fails in every known way; then the judge reads the log.
+`--seed 7 --replay` runs that seed alone and prints what happens; `--mutants` lists the broken variants of the service
+and how soon each is caught.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import itertools
 import multiprocessing
-import random
+import os
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass
-from pathlib import Path
+from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
 
-from dbsync.gate import GateVfs
-from dbsync.replica import NotNext
-from dbsync.requests import CommitRequest, CommitResult, Statement
-from dbsync.slots import Damaged
-from tests.dbsync.memory_store import MemoryStore
-from tests.dbsync.sim_record import Meaning, Read, Record, State, Violation, Write, expect, judge, read_log
-from tests.dbsync.sim_run import COUNTERS, DATABASE, Client, Parts, Server, new_key
-from tests.dbsync.sim_world import NO_FAULTS, Faults, SimStore, World
+from tests.dbsync.mutants import MUTANTS, Mutant
+from tests.dbsync.sim_coverage import missed, table
+from tests.dbsync.sim_record import Violation
+from tests.dbsync.sim_run import Patch, run
+from tests.dbsync.sim_shape import shape_of
+from tests.dbsync.sim_shrink import shrink
 
-OPERATIONS = 40  # in one run
-_SCHEMA = (
-    Statement("CREATE TABLE marks (id TEXT NOT NULL PRIMARY KEY)"),
-    Statement("CREATE TABLE counters (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)"),
-    *(Statement("INSERT INTO counters VALUES (?, 0)", (number,)) for number in range(COUNTERS)),
-)
+SEEDS_AT_ONCE = 8
+LONG = 200_000  # operations, after which every kind must have been met
+LINES = 60  # of a small run that fails
+SEEDS_FOR_A_MUTANT = 200
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a run did."""
+class Caught:
+    """How soon the judge caught a mutant."""
 
-    operations: int
-    acknowledged: int
-    refused: int
-    unknown: int
-    reads: int
-    versions: int
+    seed: int
+    operations: int  # of that run and those before it
+    why: str
 
 
-def run(seed: int, parts: Parts | None = None, *, faults: Faults | None = None, operations: int = OPERATIONS) -> Seen:
-    """One run; Violation when a promise was broken. The same seed and parts give the same run."""
-    world, raw, record, rng = World(seed), MemoryStore(), Record(), random.Random(seed)
-    parts = parts or Parts()
-    with tempfile.TemporaryDirectory(prefix="chaos-", dir=_memory()) as scratch, _patched(parts):
-        vfs = GateVfs()
-
-        def server(name: str, strikes: Faults, changed: Parts) -> Server:
-            store = SimStore(world, raw, strikes)
-            return Server(world, store, raw, vfs, Path(scratch) / name, changed)
-
-        servers = [server(f"s{number}", faults or Faults(), parts) for number in range(rng.randint(2, 3))]
-        witness = server("witness", NO_FAULTS, Parts())
+def share(first: int, count: int, mutant: str = "") -> tuple[Counter[str], list[str]]:
+    """Runs some seeds, of the service as it is or of a mutant; what they met, and what they broke."""
+    patches = named(mutant)
+    total: Counter[str] = Counter()
+    broken: list[str] = []
+    for seed in range(first, first + count):
+        seen: Counter[str] = Counter()
+        gc.disable()  # a run leaves little behind
         try:
-            world.spawn(lambda: _found(witness, world, record))
-            world.run()
-            witness.crash()
-            pages = rng.randint(2, 5)
-            schema_version = [1]
-            for number in range(pages):
-                client = Client(f"c{number}", world, servers, record, schema_version, operations // pages)
-                world.spawn(client.live)
-            world.run()
-            world.spawn(lambda: _look(witness, world, record))
-            world.run()
-        except (Damaged, NotNext) as error:
-            raise Violation(f"the log is damaged: {error}") from error
-        else:
-            judge(record, read_log(raw, DATABASE), State(frozenset(), dict.fromkeys(range(COUNTERS), 0), 0))
-        finally:
-            for one in (*servers, witness):
-                one.close()
-            vfs.unregister()
-    return _seen(record, raw)
-
-
-@contextmanager
-def _patched(parts: Parts) -> Iterator[None]:
-    """Applies a mutant's patches."""
-    before = [(place, name, getattr(place, name)) for place, name, _ in parts.patches]
-    try:
-        for place, name, value in parts.patches:
-            setattr(place, name, value)
-        yield
-    finally:
-        for place, name, value in before:
-            setattr(place, name, value)
-
-
-def _found(witness: Server, world: World, record: Record) -> None:
-    """The first version: the schema, made in peace."""
-    request = CommitRequest(DATABASE, _SCHEMA, new_key(world), schema_version=0, set_schema_version=1)
-    answer = witness.commit(request)
-    expect(isinstance(answer, CommitResult), f"the schema was refused: {answer!r}")
-    record.writes.append(Write(request, Meaning(migrate=1), 0, 1, answer))  # type: ignore[arg-type]
-
-
-def _look(witness: Server, world: World, record: Record) -> None:
-    """A last look from an empty disk, in peace: everything that was acknowledged must be there."""
-    began = world.steps
-    record.reads.append(Read(None, began, began + 1, witness.read(None)))
-
-
-def _seen(record: Record, raw: MemoryStore) -> Seen:
-    answers = [write.answer for write in record.writes]
-    return Seen(
-        operations=len(record.writes) + len(record.reads),
-        acknowledged=sum(isinstance(answer, CommitResult) for answer in answers),
-        refused=sum(not isinstance(answer, CommitResult) and answer is not None for answer in answers),
-        unknown=sum(answer is None for answer in answers),
-        reads=len(record.reads),
-        versions=sum(1 for key in raw.objects if "/db/" in key),
-    )
-
-
-def _memory() -> str | None:
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
-
-
-def _share(first: int, seeds: int) -> tuple[Seen, list[str]]:
-    total, broken = Seen(0, 0, 0, 0, 0, 0), []
-    for seed in range(first, first + seeds):
-        try:
-            seen = run(seed)
+            run(seed, patches, seen=seen)
         except Violation as violation:
             broken.append(f"seed {seed}: {violation}")
-            continue
-        total = Seen(*(a + b for a, b in zip(astuple(total), astuple(seen), strict=True)))
+        finally:
+            gc.enable()
+        total += seen
     return total, broken
 
 
+def named(mutant: str) -> tuple[Patch, ...]:
+    """The patches of the mutant of that name; none for none. KeyError."""
+    return {one.name: one.patches for one in MUTANTS}[mutant] if mutant else ()
+
+
+def many(first: int, operations: int, processes: int, mutant: str = "") -> tuple[Counter[str], list[str], int]:
+    """Runs seeds until so many operations were done; what they met, what they broke, and how many there were."""
+    total: Counter[str] = Counter()
+    broken: list[str] = []
+    at_once = SEEDS_AT_ONCE if operations >= LONG else 1
+    starts = itertools.count(first, at_once)
+    done = told = 0
+    # Spawned: a fork of a process with threads can hang on a lock that one of them held.
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), gc.freeze) as pool:
+        running: set[Future[tuple[Counter[str], list[str]]]] = set()
+        while running or total["operations"] < operations:
+            while total["operations"] < operations and len(running) < processes:
+                running.add(pool.submit(share, next(starts), at_once, mutant))
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            for one in ended:
+                seen, texts = one.result()
+                total += seen
+                broken += texts
+                for text in texts:
+                    print(f"VIOLATION {text}", flush=True)
+                done += at_once
+            if total["operations"] - told >= 100_000:
+                told = total["operations"]
+                print(f"... {told:,} operations, {len(broken)} violations", flush=True)
+    return total, broken, done
+
+
+def catch(mutant: Mutant, seeds: int = SEEDS_FOR_A_MUTANT, first: int | None = None) -> Caught | None:
+    """The first seed, from `first` on (its own when None), that catches the mutant."""
+    operations = 0
+    for seed in itertools.islice(itertools.count(mutant.seed if first is None else first), seeds):
+        seen: Counter[str] = Counter()
+        try:
+            run(seed, mutant.patches, shape=mutant.shape, seen=seen)
+        except Violation as violation:
+            return Caught(seed, operations + seen["operations"], str(violation))
+        operations += seen["operations"]
+    return None
+
+
+def _mutants() -> int:
+    """Prints the table of mutants; 1 when one was not caught."""
+    width = max(len(mutant.name) for mutant in MUTANTS)
+    missed = 0
+    print(f"{'mutant':<{width}} {'seed':>4} {'operations':>10}  what it breaks / what the judge said")
+    for mutant in MUTANTS:
+        caught = catch(mutant, first=1)
+        missed += caught is None
+        seed, operations = ("-", "-") if caught is None else (caught.seed, caught.operations)
+        print(f"{mutant.name:<{width}} {seed:>4} {operations:>10}  {mutant.breaks}", flush=True)
+        print(f"{'':<{width + 17}}{'NOT CAUGHT' if caught is None else caught.why[:100]}")
+    return 1 if missed else 0
+
+
+def _replay(seed: int, mutant: str) -> int:
+    lines: list[str] = []
+    try:
+        run(seed, named(mutant), lines=lines)
+    except Violation as violation:
+        print("\n".join(lines))
+        print(f"VIOLATION seed {seed}: {violation}")
+        return 1
+    print("\n".join(lines))
+    return 0
+
+
+def _explain(seed: int, mutant: str) -> None:
+    """Prints the smallest run of the seed that was found and still fails."""
+    small = shrink(seed, shape_of(seed), named(mutant))
+    if small is not None:
+        print(f"seed {seed} made smaller: {small.shape}, {small.struck_max} faults: {small.broken}")
+        for line in small.lines[-LINES:]:
+            print(f"  {line}")
+
+
 def main(arguments: list[str]) -> int:
-    """Runs seeds until so many operations were done; 1 when a promise was broken."""
+    """Runs what is asked for; 1 when a promise was broken, or a long run missed a kind of event."""
     parser = argparse.ArgumentParser(prog="python -m tests.dbsync.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=int(time.time()), help="the first seed")
     parser.add_argument("--operations", type=int, default=10_000)
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--replay", action="store_true", help="run that seed alone, and print what happens")
+    parser.add_argument("--mutants", action="store_true", help="list the broken variants, and how soon each is caught")
+    parser.add_argument("--mutant", default="", metavar="NAME", help="run a broken variant instead")
     chosen = parser.parse_args(arguments)
-    seeds = max(1, chosen.operations // OPERATIONS)
-    chunk = max(1, min(50, seeds // chosen.processes))
-    began = time.monotonic()
-    firsts = range(chosen.seed, chosen.seed + seeds, chunk)
-    # Spawned: a fork of a process with threads can hang on a lock that one of them held.
-    with ProcessPoolExecutor(chosen.processes, multiprocessing.get_context("spawn")) as pool:
-        parts = list(pool.map(_share, firsts, [min(chunk, chosen.seed + seeds - first) for first in firsts]))
-    total = [sum(column) for column in zip(*(astuple(seen) for seen, _ in parts), strict=True)]
-    broken = [text for _, texts in parts for text in texts]
-    took_s = time.monotonic() - began
-    print(f"seeds {chosen.seed}..{chosen.seed + seeds - 1}: {Seen(*total)} in {took_s:.1f} s")
-    for text in broken:
-        print(f"VIOLATION {text}")
-    return 1 if broken else 0
+    if chosen.mutants:
+        return _mutants()
+    if chosen.replay:
+        return _replay(chosen.seed, chosen.mutant)
+    began_s = time.monotonic()
+    seen, broken, seeds = many(chosen.seed, chosen.operations, chosen.processes, chosen.mutant)
+    took_s = time.monotonic() - began_s
+    for line in table(seen, len(broken)):
+        print(line)
+    never = missed(seen) if seen["operations"] >= LONG else []
+    for kind in never:
+        print(f"NEVER MET: {kind}")
+    for text in broken[:1]:
+        _explain(int(text.split()[1].rstrip(":")), chosen.mutant)
+    last = chosen.seed + seeds - 1
+    print(f"seeds {chosen.seed}..{last}: {seen['operations']:,} operations in {took_s:.0f} s, {len(broken)} violations")
+    return 1 if broken or never else 0
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ class Client:
 
     channel: Channel
     database: str
-    timeout_s: float = 10.0
+    timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
         self.stub = dbsync_pb2_grpc.DbSyncServiceStub(self.channel.grpc)
@@ -166,7 +166,7 @@ async def in_process(store: ObjectStore, cache: Path, **more: str) -> AsyncItera
 
 
 async def _listening(port: int, task: asyncio.Task[None]) -> None:
-    for _ in range(500):
+    for _ in range(6000):
         if task.done():
             task.result()
         try:
@@ -197,7 +197,7 @@ class Process:
 
     def wait_ready(self) -> None:
         """Until it listens."""
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while time.monotonic() < until:
             if self.running.poll() is not None:
                 raise AssertionError(f"dbsync ended with {self.running.returncode}: {self.log()}")
@@ -219,7 +219,7 @@ class Process:
     def stop(self) -> int:
         """SIGTERM, and its exit status."""
         self.running.terminate()
-        return self.running.wait(20)
+        return self.running.wait(60)
 
     def close(self) -> None:
         """Whatever state it is in."""

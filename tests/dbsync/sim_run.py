@@ -1,302 +1,263 @@
-"""Servers and clients of a simulation: real committers on real SQLite files, over the store of a `World`."""
+"""One run of the simulation: pages of users on servers over a store that fails, and then the judge."""
 
 from __future__ import annotations
 
-import itertools
-import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import asyncio
+import hashlib
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from chassis.faults import Fault
-from dbsync import query, snapshots
-from dbsync.cold_open import cold_open
-from dbsync.commit import Committer, Spent
-from dbsync.conflicts import Conflict
+from dbsync import cold_open, commit, history, past, replica, slots, snapshots
+from dbsync.databases import Bounds
 from dbsync.gate import GateVfs
-from dbsync.requests import CommitRequest, QueryRequest, QueryResult, RowKey, Statement
-from dbsync.slots import Patience, Slots, StoreUnavailable, Undecided
-from dbsync.sqlguard import Broken, Limits
-from dbsync.transaction import Answer
+from dbsync.log_format import Entry
+from dbsync.requests import QueryRequest
+from tests.dbsync import sim_decode
 from tests.dbsync.memory_store import MemoryStore
-from tests.dbsync.sim_record import Meaning, Read, Record, Write
-from tests.dbsync.sim_world import Crash, SimStore, World
+from tests.dbsync.sim_client import READS, Page, User, seen
+from tests.dbsync.sim_damage import Saboteur
+from tests.dbsync.sim_judge import Judge
+from tests.dbsync.sim_log import read_log, steps_of
+from tests.dbsync.sim_process import BOUNDS, Process
+from tests.dbsync.sim_record import Read, Record, expect
+from tests.dbsync.sim_shape import Shape, shape_of
+from tests.dbsync.sim_store import Bucket
+from tests.dbsync.sim_world import World
 
-DATABASE = "user-1"
-COUNTERS = 3
-DEADLINE_S = 12.0
-PATIENCE = Patience(attempt_s=3.0)
-READS = (Statement("SELECT id FROM marks"), Statement("SELECT id, n FROM counters"))
-
-
-class Gone(Exception):
-    """The server crashed or cannot say: the client does not know."""
-
-
-@dataclass
-class Parts:
-    """What a mutant replaces."""
-
-    slots: type[Slots] = Slots
-    committer: type[Committer] = Committer
-    trim: Callable[[MemoryStore, int], None] | None = None  # after a snapshot of that version
-    probe: bool = True  # a linearizable read asks the log
-    patches: tuple[tuple[object, str, object], ...] = ()  # attribute of an object or module, and what it becomes
+Patch = tuple[object, str, object]  # an attribute of an object or module, and what it becomes
 
 
-@dataclass
-class _Asked:
-    request: CommitRequest
-    answer: Answer | None = None
-    gone: bool = False
+class Alarms(logging.Handler):
+    """Counts what the service raises the alarm about, and keeps everything else quiet."""
+
+    def __init__(self, seen: Counter[str]) -> None:
+        super().__init__(logging.CRITICAL)
+        self._seen = seen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._seen[f"alarm: {getattr(record, 'alarm', 'unnamed')}"] += 1
 
 
-@dataclass
-class Server:
-    """One process: a committer on a file of its own, which a crash loses."""
+def run(
+    seed: int,
+    patches: tuple[Patch, ...] = (),
+    *,
+    shape: Shape | None = None,
+    struck_max: int | None = None,
+    seen: Counter[str] | None = None,
+    lines: list[str] | None = None,
+) -> Counter[str]:
+    """One run, and what it exercised; Violation when a promise was broken. The same arguments give the same run.
 
-    world: World
-    store: SimStore
-    raw: MemoryStore
-    vfs: GateVfs
-    folder: Path
-    parts: Parts
-    compact_after: int = 8
-    committer: Committer | None = None
-    busy: bool = False
-    snapshot_version: int = 0
-    waiting: list[_Asked] = field(default_factory=list)
-    lives: itertools.count[int] = field(default_factory=itertools.count)
-
-    def commit(self, request: CommitRequest) -> Answer:
-        """The answer; Gone when there is none."""
-        asked = _Asked(request)
-        self.waiting.append(asked)
-        self.world.wait_for(lambda: not self.busy or asked.answer is not None or asked.gone)
-        if asked.answer is None and not asked.gone:
-            self._alone(self._run_group)
-        if asked.answer is None:
-            raise Gone
-        return asked.answer
-
-    def read(self, bound: int | None) -> QueryResult:
-        """The marks and counters at a version no older than `bound`, or the head; Gone."""
-        request = QueryRequest(DATABASE, READS, min_version=bound)
-        for _ in range(3):
-            committer = self.committer
-            if committer is None:
-                self.world.wait_for(lambda: not self.busy)
-                self._alone(lambda: None)
-                continue
-            version = committer.replica.version
-            moved: object = version < bound if bound is not None else None
-            try:
-                if bound is None and self.parts.probe:
-                    moved = self._slots().read(version + 1, self.world.now_s() + DEADLINE_S)
-                if moved:
-                    self.world.wait_for(lambda: not self.busy)
-                    if not self._alone(self._catch_up):
-                        raise Gone
-                if self.committer is not None:
-                    return query.run(self.committer.replica, request)
-            except (StoreUnavailable, Broken) as error:
-                raise Gone from error
-            except Crash:
-                if self.busy:
-                    raise Gone from None  # the writer of this process is in the middle: only the connection breaks
-                self.crash()
-        raise Gone
-
-    def _slots(self) -> Slots:
-        return self.parts.slots(self.store, self.world, DATABASE, PATIENCE)
-
-    def _alone(self, work: Callable[[], None]) -> bool:
-        """Whether it was done."""
-        self.busy = True
-        try:
-            if self.committer is None:
-                self._open()
-            work()
-            return True
-        except Crash:
-            self.crash()
-        except (StoreUnavailable, Undecided, Broken):
-            self._drop_waiting()
-        finally:
-            self.busy = False
-        return False
-
-    def _open(self) -> None:
-        opened = cold_open(
-            self._slots(),
-            self.world,
-            Limits(),
-            self.vfs,
-            lambda: self.folder / str(next(self.lives)),
-            self.world.now_s() + DEADLINE_S,
-        )
-        old = opened.committer
-        self.committer = self.parts.committer(old.replica, self._slots(), self.world, Limits(), old._history)
-        self.snapshot_version = opened.snapshot_version
-
-    def _run_group(self) -> None:
-        if self.committer is None or not self.waiting:
-            return
-        size = self.world.random.randint(1, 4)
-        group = self.waiting[:1] if self.waiting[0].request.migration else self.waiting[:size]
-        group = group[:1] if any(asked.request.migration for asked in group) else group
-        answers = self.committer.commit([asked.request for asked in group], self.world.now_s() + DEADLINE_S, Spent())
-        for asked, answer in zip(group, answers, strict=True):
-            asked.answer = answer
-            self.waiting.remove(asked)
-        if self.committer.replica.version - self.snapshot_version >= self.compact_after:
-            self._compact(self.committer)
-
-    def _compact(self, committer: Committer) -> None:
-        image = committer.replica.image()
-        self.snapshot_version = image.version
-        try:
-            done = snapshots.publish(self.store, DATABASE, image, 3.0)
-        except Undecided:
-            return
-        if done and self.parts.trim is not None:
-            self.parts.trim(self.raw, image.version)
-
-    def _catch_up(self) -> None:
-        if self.committer is not None:
-            self.committer.catch_up(self.world.now_s() + DEADLINE_S, Spent())
-
-    def crash(self) -> None:
-        """The process ends, and its disk with it; who waits is told nothing."""
-        committer, self.committer = self.committer, None
-        self._drop_waiting()
-        if committer is not None:
-            committer.replica.close()
-
-    def _drop_waiting(self) -> None:
-        for asked in self.waiting:
-            asked.gone = True
-        self.waiting.clear()
-
-    def close(self) -> None:
-        """Removes the files."""
-        if self.committer is not None:
-            self.committer.replica.close()
+    `patches` make a mutant of the service. After `struck_max` faults no more strike. `seen` and `lines` are filled, as
+    it goes, with what is met how often, and with what happens.
+    """
+    shape = shape or shape_of(seed)
+    world = World(seed)
+    world.lines = lines
+    bucket = Bucket(MemoryStore(shape.list_page), Counter() if seen is None else seen, struck_max=struck_max)
+    with ExitStack() as stack:
+        stack.callback(world.close)
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-", dir=_memory())))
+        stack.enter_context(_quiet(bucket.seen))
+        stack.enter_context(_patched(_parameters(shape)))
+        vfs = GateVfs()
+        stack.callback(vfs.unregister)
+        _Run(world, bucket, vfs, scratch, shape).live(patches)
+    return bucket.seen
 
 
-@dataclass
-class Client:
-    """One page: an author with a base, doing this and that on any server."""
-
-    name: str
-    world: World
-    servers: list[Server]
-    record: Record
-    schema_version: list[int]  # what all clients' code is at: shared
-    operations: int
-    base: int = 0
-    known: int = 0
-    marks: list[str] = field(default_factory=list)
-    serial: itertools.count[int] = field(default_factory=itertools.count)
-
-    def live(self) -> None:
-        """Does its operations, one after the other."""
-        for _ in range(self.operations):
-            self.world.sleep(self.world.random.expovariate(2.0))
-            if self.world.random.random() < 0.3:
-                self._read()
-            else:
-                self._write()
-
-    def _read(self) -> None:
-        bound = self.known if self.world.random.random() < 0.4 else None
-        began = self.world.steps
-        try:
-            result = self._server().read(bound)
-        except Gone:
-            return
-        self.world.sleep(0)
-        self.record.reads.append(Read(bound, began, self.world.steps, result))
-        self.base = max(self.base, result.version)
-        self.known = max(self.known, result.version)
-
-    def _write(self) -> None:
-        request, meaning = self._make(self.world.random)
-        write = Write(request, meaning, self.world.steps)
-        self.record.writes.append(write)
-        for _ in range(self.world.random.randint(1, 6)):
-            try:
-                answer = self._server().commit(request)
-            except Gone:
-                answer = None
-            self.world.sleep(self.world.random.uniform(0, 0.5))
-            if answer is None or (isinstance(answer, Fault) and answer.kind == "unavailable"):
-                continue
-            self._learn(write, answer)
-            return
-
-    def _learn(self, write: Write, answer: Answer) -> None:
-        write.ended = self.world.steps
-        if isinstance(answer, Fault):
-            write.answer = answer.reason
-            if answer.reason == "schema_mismatch":
-                self.schema_version[0] = max(self.schema_version[0], int(answer.metadata["actual"]))
-        elif isinstance(answer, Conflict):
-            write.answer = answer
-            self.base = answer.head_version  # the page reads again, and decides again
-        else:
-            write.answer = answer
-            self.known = max(self.known, answer.version)
-            if write.request.base_version is not None:
-                self.base = max(self.base, answer.base_version)
-            if write.meaning.add:
-                self.marks.append(write.meaning.add)
-            if write.meaning.migrate is not None:
-                self.schema_version[0] = max(self.schema_version[0], write.meaning.migrate)
-
-    def _make(self, rng: random.Random) -> tuple[CommitRequest, Meaning]:
-        name = f"{self.name}.{next(self.serial)}"
-        kind = rng.choices(("add", "bump", "strict", "system", "drop", "needs", "migrate"), (30, 25, 5, 10, 15, 10, 3))[
-            0
+class _Run:
+    def __init__(self, world: World, bucket: Bucket, vfs: GateVfs, scratch: Path, shape: Shape) -> None:
+        self.world = world
+        self.bucket = bucket
+        self.shape = shape
+        self.users = [User(Record(f"user-{number}"), bucket.raw) for number in range(shape.users)]
+        self.processes = [
+            Process(f"s{number}", world, bucket, vfs, scratch / f"s{number}", shape.faults, self._bounds())
+            for number in range(shape.processes)
         ]
-        counter = rng.randrange(COUNTERS)
-        adds = Statement("INSERT INTO marks VALUES (?)", (name,))
-        bumps = Statement("UPDATE counters SET n = n + 1 WHERE id = ?", (counter,), 1)
-        schema = self.schema_version[0]
-        base: int | None = self.base
-        if kind == "migrate":
-            table = Statement(f"CREATE TABLE added_{schema + 1} (id INTEGER PRIMARY KEY)")
-            target = schema + 1
-            return self._request((table,), None, set_schema_version=target), Meaning(migrate=target)
-        if kind == "drop" and self.marks:
-            mark = self.marks.pop(rng.randrange(len(self.marks)))
-            statement = Statement("DELETE FROM marks WHERE id = ?", (mark,), 1)
-            return self._request((statement,), base), Meaning(drop=mark)
-        if kind in ("bump", "strict"):
-            return self._request((bumps,), base, scope_database=kind == "strict"), Meaning(bump=counter)
-        if kind == "system":
-            return self._request((bumps,), None, author=""), Meaning(bump=counter)
-        needs = counter if kind == "needs" else None
-        depends_on = () if needs is None else (RowKey("Counters", (needs,)),)
-        return self._request((adds,), base, depends_on=depends_on), Meaning(add=name, needs=needs)
+        patient = replace(BOUNDS, catch_up_s=3600.0, whole_s=3600.0)
+        self.witness = Process("witness", world, bucket, vfs, scratch / "witness", bounds=patient, mortal=False)
 
-    def _request(
-        self, statements: tuple[Statement, ...], base: int | None, *, author: str | None = None, **more: object
-    ) -> CommitRequest:
-        return CommitRequest(
-            DATABASE,
-            statements,
-            new_key(self.world),
-            author=self.name if author is None else author,
-            schema_version=self.schema_version[0],
-            base_version=base,
-            **more,  # type: ignore[arg-type]
+    def live(self, patches: tuple[Patch, ...]) -> None:
+        """From the first version to the verdict."""
+        self.world.run(self._found())
+        with _patched(patches):
+            self.world.run(self._act())
+        self.world.run(self._look())
+        for user in self.users:
+            self._judge(user.record)
+
+    def _bounds(self) -> Bounds:
+        shape = self.shape
+        return replace(
+            BOUNDS, group=shape.group, open_databases=shape.open_databases, snapshot_every=shape.snapshot_every
         )
 
-    def _server(self) -> Server:
-        return self.world.random.choice(self.servers)
+    async def _found(self) -> None:
+        """The first version of each database: the schema, made in peace."""
+        self.witness.begin()
+        for user in self.users:
+            page = self._page(user, "founder", [self.witness], replace(self.shape, hasty=0.0, sticky=0.0))
+            user.schema = 0
+            await page.migrate()
+            expect(user.schema == 1, "the schema was refused")
+        await self.witness.leave()
+
+    async def _act(self) -> None:
+        """The pages do what they want, while processes come and go."""
+        for process in self.processes:
+            process.begin()
+        pages = [
+            self._page(user, f"{user.record.database}.c{number}", self.processes, self.shape)
+            for user in self.users
+            for number in range(self.shape.pages)
+        ]
+        share = max(1, self.shape.operations // len(pages))
+        tasks = [asyncio.create_task(page.live(share)) for page in pages]
+        records = [user.record for user in self.users]
+        saboteur = Saboteur(self.world, self.bucket, records, self.shape.damage_s)
+        background = [asyncio.create_task(self._ends()), asyncio.create_task(saboteur.live())]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in (*tasks, *background):
+                task.cancel()
+            await asyncio.gather(*tasks, *background, return_exceptions=True)
+            saboteur.heal()
+            for process in self.processes:
+                await process.leave()
+
+    def _page(self, user: User, name: str, processes: list[Process], shape: Shape) -> Page:
+        return Page(name, self.world, processes, user, shape, self.bucket.seen, self._audit)
+
+    async def _ends(self) -> None:
+        """Processes end also when they ask nothing of the store: killed, or stopped in peace as at a deploy."""
+        rng, mean_s = self.world.random, self.shape.end_s
+        while mean_s:
+            await asyncio.sleep(rng.expovariate(1 / mean_s))
+            process = rng.choice(self.processes)
+            if rng.random() < 0.5:
+                self.bucket.seen["kill: at any moment"] += 1
+                process.kill()
+            else:
+                self.bucket.seen["kill: none, stopped in peace"] += 1
+                await process.stop()
+
+    def _audit(self) -> None:
+        """The bytes of a process's copies are noted."""
+        self._note(self.world.random.choice(self.processes))
+
+    def _note(self, process: Process) -> None:
+        records = {user.record.database: user.record for user in self.users}
+        for name, copy in process.copies().items():
+            if copy.version and not copy.broken:
+                image = copy.image()
+                records[name].digest(image.version, hashlib.sha256(image.body).hexdigest(), process.name)
+                self.bucket.seen["copies compared"] += 1
+
+    async def _look(self) -> None:
+        """A last look from an empty disk, in peace, with the snapshot and without: what was acknowledged is there."""
+        for hidden in (False, True):
+            if hidden:
+                for user in self.users:
+                    self.bucket.raw.objects.pop(snapshots.snapshot_key(user.record.database), None)
+            self.witness.begin()
+            for user in self.users:
+                await self._witness(user)
+            self._note(self.witness)
+            await self.witness.leave()
+
+    async def _witness(self, user: User) -> None:
+        record = user.record
+        request = QueryRequest(record.database, READS)
+        try:
+            result, _ = await self.witness.ask(record.database, lambda database: database.query(request))
+        except Fault as fault:
+            expect(fault.reason == "database_deleted" and user.ended, f"a last look was refused: {fault!r}")
+            return
+        record.reads.append(Read(record.known, user.head, seen(result)))
+
+    def _judge(self, record: Record) -> None:
+        seen, raw = self.bucket.seen, self.bucket.raw
+        entries: list[Entry] = read_log(raw, record.database, damaged=record.damaged)
+        for entry in entries:
+            seen["versions"] += 1
+            seen[f"group: {_size(len(entry.subs))}"] += 1
+        self._judge_snapshots(record)
+        if entries[-1].terminal:
+            seen["databases ended"] += 1
+        if record.deleted:
+            expect(not raw.left(record.database), f"of a deleted database is left: {raw.left(record.database)}")
+        Judge(record, steps_of(entries), seen).verdict()
+
+    def _judge_snapshots(self, record: Record) -> None:
+        """A snapshot is never replaced by an older one; their bytes are compared with all other copies'."""
+        newest: dict[str, int] = {}
+        for key, blob in self.bucket.raw.journal:
+            version = snapshots.version_of(blob.metadata)
+            if key.startswith(f"{record.database}/") and version > 0 and snapshots.deleted_by(blob.metadata) < 0:
+                self.bucket.seen["snapshots"] += 1
+                record.digest(version, hashlib.sha256(blob.body).hexdigest(), "a snapshot")
+                older = version < newest.get(key, 0)
+                expect(not older or record.damaged, f"snapshot {version} replaced {newest.get(key)}")
+                newest[key] = version
 
 
-def new_key(world: World) -> bytes:
-    """A UUIDv7 of the world's time."""
-    return world.wall_ms().to_bytes(6, "big") + world.random.randbytes(10)
+def _size(members: int) -> str:
+    if members < 4:
+        return str(members)
+    return "4 to 7" if members < 8 else "8 or more"
+
+
+def _parameters(shape: Shape) -> tuple[Patch, ...]:
+    """Sizes of the service that runs are too short for, made small; and the decoder, remembered."""
+    return (
+        (snapshots, "compact_after", lambda page_count: shape.compact_after),
+        (history, "KEPT_ROWS", shape.kept_rows),
+        (history, "FETCH_AT_ONCE", max(1, shape.at_once // 2)),
+        (commit, "FETCH_AT_ONCE", max(1, shape.at_once // 2)),
+        (past, "FETCH_AT_ONCE", max(4, shape.at_once)),
+        (cold_open, "FETCH_AT_ONCE", shape.at_once),
+        (replica, "CHECKPOINT_FRAMES", shape.checkpoint_frames),
+        (slots, "decode", sim_decode.decode),
+    )
+
+
+@contextmanager
+def _patched(patches: tuple[Patch, ...]) -> Iterator[None]:
+    """Applies patches."""
+    before = [(place, name, getattr(place, name)) for place, name, _ in patches]
+    try:
+        for place, name, value in patches:
+            setattr(place, name, value)
+        yield
+    finally:
+        for place, name, value in reversed(before):
+            setattr(place, name, value)
+
+
+@contextmanager
+def _quiet(seen: Counter[str]) -> Iterator[None]:
+    """The service's log goes nowhere; its alarms are counted."""
+    logger, alarms = logging.getLogger("dbsync"), Alarms(seen)
+    level, logger.propagate = logger.level, False
+    logger.setLevel(logging.CRITICAL)
+    logger.addHandler(alarms)
+    try:
+        yield
+    finally:
+        logger.removeHandler(alarms)
+        logger.setLevel(level)
+        logger.propagate = True
+
+
+def _memory() -> str | None:
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None

@@ -1,234 +1,248 @@
-"""A deterministic world: actors that take turns, a virtual clock, and an object store that fails in every known way.
+"""A deterministic world: an event loop and blocking threads that take turns on a virtual clock.
 
-Each actor is a thread, but only one runs at a time: whenever it asks the store for something, sleeps or waits, a seeded
-choice says who goes on. The same seed gives the same run, however busy the machine is.
+Coroutines run on the world's loop; what blocks runs in threads. Only one of them all runs at a time: whenever a thread
+sleeps and the loop has nothing more to do, a seeded choice says who goes on. The same seed gives the same run, however
+busy the machine is, and no time passes while everybody waits.
 """
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 import random
+import selectors
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import Context
+from typing import Any, TypeVar, TypeVarTuple
 
-from dbsync.slots import Blob, Undecided
-from tests.dbsync.memory_store import MemoryStore
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 START_MS = 1_750_000_000_000
-
-
-class Crash(BaseException):
-    """The process in which this is raised ends here."""
-
-
-@dataclass(frozen=True)
-class Faults:
-    """How often each fault strikes a request to the store."""
-
-    refused: float = 0.06  # 429 or 5xx, nothing done
-    lost_answer: float = 0.06  # done, and then no answer
-    late: float = 0.06  # no answer, and a write takes place some time later
-    suspended: float = 0.03  # the process sleeps long before the request goes out, and does not notice
-    crash: float = 0.02  # the process ends, before the request or after it took place
-
-
-NO_FAULTS = Faults(0, 0, 0, 0, 0)
-
-
-class _Actor:
-    def __init__(self) -> None:
-        self.turn = threading.Lock()
-        self.turn.acquire()
-        self.wake_s = 0.0
-        self.ready: Callable[[], bool] | None = None
+NEVER_S = float("inf")
+HANG_S = 120.0  # of real time: a thread waits for something that is not of this world
 
 
 class World:
-    """Time and turns. It is a `dbsync.slots.Clock`."""
+    """Time, chance and turns."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.steps = 0
-        self.failure: BaseException | None = None
+        self.loop = _Loop(_Turns(self))
+        self.moment = 0  # counts what was seen, so that two things have an order
+        self.lines: list[str] | None = None  # what happened, when somebody wants to read it
         self._now_s = 0.0
-        self._actors: list[_Actor] = []
+        self._until_s = NEVER_S  # when the loop must run again
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
-        self._local = threading.local()
-        self._finished = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._idle: list[_Thread] = []
+        self._busy: list[_Thread] = []
+        self._current: _Thread | None = None
+        self._main = threading.Lock()
+        self._main.acquire()
+        self._stuck = False
 
     def now_s(self) -> float:
+        """Seconds since the world began."""
         return self._now_s
 
-    def wall_ms(self) -> int:
-        return START_MS + int(self._now_s * 1000)
+    def tick(self) -> int:
+        """The number of this moment; later ones are higher."""
+        self.moment += 1
+        return self.moment
 
-    def jitter(self) -> float:
-        return self.random.random()
+    def strikes(self, chance: float) -> bool:
+        """Whether something of that probability happens now."""
+        return self.random.random() < chance
+
+    def say(self, line: str) -> None:
+        """Notes what happened."""
+        if self.lines is not None:
+            self.lines.append(f"{self._now_s:9.3f} {line}")
 
     def sleep(self, seconds: float) -> None:
-        self._local.actor.wake_s = self._now_s + max(0.0, seconds)
-        self._switch()
-
-    def wait_for(self, ready: Callable[[], bool]) -> None:
-        """Goes on once `ready` holds."""
-        self._local.actor.ready = ready
-        self._switch()
-        self._local.actor.ready = None
+        """Lets others go on; for threads of this world only."""
+        thread = self._current
+        if thread is None:
+            raise RuntimeError("something blocks the event loop")
+        thread.wake_s = self._now_s + max(0.0, seconds)
+        following = self._next()
+        if following is not thread:
+            self._give(following)
+            thread.turn.acquire()
+        self._current = thread
 
     def later(self, seconds: float, event: Callable[[], None]) -> None:
         """Something that happens by itself."""
         heapq.heappush(self._events, (self._now_s + seconds, next(self._numbers), event))
 
-    def spawn(self, work: Callable[[], None]) -> None:
-        """An actor, which begins with `run`."""
-        actor = _Actor()
-        self._actors.append(actor)
+    def start(self, work: Callable[[], None], owner: object) -> None:
+        """Runs the work in a thread of the owner's, soon."""
+        thread = self._idle.pop() if self._idle else _Thread(self)
+        thread.work, thread.owner, thread.wake_s = work, owner, self._now_s
+        self._busy.append(thread)
 
-        def live() -> None:
-            actor.turn.acquire()
-            self._local.actor = actor
-            try:
-                if self.failure is None:
-                    work()
-            except BaseException as error:
-                self.failure = self.failure or error
-            self._actors.remove(actor)
-            self._hand_over()
+    def working(self, owner: object) -> bool:
+        """Whether a thread of the owner's is at work."""
+        return any(thread.owner is owner for thread in self._busy)
 
-        self._threads.append(threading.Thread(target=live, daemon=True))
+    def wake(self, owner: object) -> None:
+        """Ends the sleep of all threads of the owner's."""
+        for thread in self._busy:
+            if thread.owner is owner:
+                thread.wake_s = self._now_s
 
-    def run(self) -> None:
-        """Runs every actor to its end; raises what one of them raised. More may be spawned, and run, afterwards."""
-        for thread in self._threads:
-            thread.start()
-        self._hand_over()
-        self._finished.wait()
-        for thread in self._threads:
-            thread.join()
-        self._threads.clear()
-        self._finished.clear()
-        if self.failure is not None:
-            raise self.failure
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """Runs the coroutine to its end, with everything that it starts."""
+        return self.loop.run_until_complete(main)
 
-    def _switch(self) -> None:
-        actor: _Actor = self._local.actor
-        if self.failure is not None:
-            raise Crash
-        chosen = self._choose()
-        if chosen is not actor:
-            chosen.turn.release()
-            actor.turn.acquire()
-        if self.failure is not None:
-            raise Crash
+    def close(self) -> None:
+        """Ends the loop and the threads; what was under way is given up."""
+        self.loop.close()
+        for thread in self._idle:
+            thread.turn.release()
+            thread.thread.join()
 
-    def _hand_over(self) -> None:
-        if not self._actors:
-            self._finished.set()
+    def turn(self, timeout_s: float | None) -> None:
+        """The loop has nothing to do for so long: others go on, until it has."""
+        if timeout_s is not None and timeout_s <= 0:
             return
-        self._choose().turn.release()
+        self._until_s = NEVER_S if timeout_s is None else self._now_s + timeout_s
+        self.loop.called = False
+        following = self._next()
+        if following is not None:
+            self._give(following)
+            if not self._main.acquire(timeout=HANG_S):
+                raise RuntimeError("a thread waits for something that is not of this world")
+        self._current = None
+        if self._stuck:
+            raise RuntimeError("everybody waits for another")
 
-    def _choose(self) -> _Actor:
-        self.steps += 1
+    def ended(self, thread: _Thread) -> None:
+        """The thread has done its work."""
+        self._busy.remove(thread)
+        self._idle.append(thread)
+        self._give(self._next())
+
+    def _give(self, following: _Thread | None) -> None:
+        self._current = following
+        (self._main if following is None else following.turn).release()
+
+    def _next(self) -> _Thread | None:
+        """Who goes on, None for the loop; moves the clock there."""
         while True:
-            if self.failure is not None:
-                return self._actors[0]
             while self._events and self._events[0][0] <= self._now_s:
                 heapq.heappop(self._events)[2]()
-            able = [actor for actor in self._actors if actor.ready is None or actor.ready()]
-            now = [actor for actor in able if actor.wake_s <= self._now_s]
-            if now:
-                return self.random.choice(now)
-            times = [actor.wake_s for actor in able] + [event[0] for event in self._events[:1]]
-            if not times:
-                self.failure = AssertionError("every actor waits for another")
-                return self._actors[0]
-            self._now_s = max(self._now_s, min(times))
+            if self.loop.called:
+                return None
+            ready = [thread for thread in self._busy if thread.wake_s <= self._now_s]
+            if ready:
+                return ready[0] if len(ready) == 1 else self.random.choice(ready)
+            if self._until_s <= self._now_s:
+                return None
+            self._now_s = min(
+                self._until_s,
+                self._events[0][0] if self._events else NEVER_S,
+                min((thread.wake_s for thread in self._busy), default=NEVER_S),
+            )
+            if self._now_s == NEVER_S:
+                self._stuck = True
+                return None
 
 
-class SimStore:
-    """The store as one process sees it: a MemoryStore behind faults. `mortal` processes crash."""
+class Pool(ThreadPoolExecutor):
+    """A pool whose threads are the world's."""
 
-    def __init__(self, world: World, store: MemoryStore, faults: Faults, *, mortal: bool = True) -> None:
+    def __init__(self, world: World, owner: object) -> None:
+        super().__init__(1)
         self._world = world
-        self._store = store
-        self._faults = faults
-        self._mortal = mortal
+        self._owner = owner
 
-    def create(self, key: str, body: bytes, timeout_s: float) -> bool:
-        return self._write(lambda: self._store.create(key, body, timeout_s), timeout_s)
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Runs it in a thread of the world's."""
+        future: Future[T] = Future()
 
-    def replace(
-        self, key: str, body: bytes, metadata: Mapping[str, str], expected: str | None, timeout_s: float
-    ) -> bool:
-        return self._write(lambda: self._store.replace(key, body, metadata, expected, timeout_s), timeout_s)
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
 
-    def get(self, key: str, timeout_s: float) -> Blob | None:
-        self._reach(timeout_s)
-        return self._store.get(key, timeout_s)
-
-    def head(self, key: str, timeout_s: float) -> Blob | None:
-        self._reach(timeout_s)
-        return self._store.head(key, timeout_s)
-
-    def get_many(self, keys: Sequence[str], timeout_s: float) -> list[Blob | None]:
-        return [self.get(key, timeout_s) for key in keys]
-
-    def list_keys(self, prefix: str, after: str, timeout_s: float) -> list[str]:
-        self._reach(timeout_s)
-        return self._store.list_keys(prefix, after, timeout_s)
-
-    def get_and_list(self, key: str, prefix: str, timeout_s: float) -> tuple[Blob | None, list[str]]:
-        if self._world.random.random() < 0.5:
-            return self.get(key, timeout_s), self.list_keys(prefix, "", timeout_s)
-        keys = self.list_keys(prefix, "", timeout_s)
-        return self.get(key, timeout_s), keys
-
-    def _travel(self) -> None:
-        self._world.sleep(self._world.random.uniform(0.01, 0.08))
-
-    def _strikes(self, chance: float) -> bool:
-        return self._world.random.random() < chance
-
-    def _reach(self, timeout_s: float) -> None:
-        self._travel()
-        if self._mortal and self._strikes(self._faults.crash):
-            raise Crash
-        if self._strikes(self._faults.suspended):
-            self._world.sleep(self._world.random.uniform(1, 40))
-        if self._strikes(self._faults.refused):
-            raise Undecided("503")
-        if self._strikes(self._faults.lost_answer):
-            self._world.sleep(timeout_s)
-            raise Undecided("timeout")
-
-    def _write(self, write: Callable[[], bool], timeout_s: float) -> bool:
-        world = self._world
-        self._travel()
-        if self._mortal and self._strikes(self._faults.crash):
-            if self._strikes(0.5):
-                world.later(world.random.expovariate(0.2), lambda: _ignore(write()))
-            raise Crash
-        if self._strikes(self._faults.suspended):
-            world.sleep(world.random.uniform(1, 40))
-        if self._strikes(self._faults.refused):
-            raise Undecided("429")
-        if self._strikes(self._faults.late):
-            world.later(world.random.expovariate(0.2), lambda: _ignore(write()))
-            world.sleep(timeout_s)
-            raise Undecided("timeout")
-        done = write()
-        self._travel()
-        if self._strikes(self._faults.lost_answer):
-            world.sleep(timeout_s)
-            raise Undecided("timeout")
-        if not done and self._strikes(self._faults.refused):
-            raise Undecided("429")  # the loser of a race may see 429 instead of 412
-        return done
+        self._world.start(work, self._owner)
+        return future
 
 
-def _ignore(_: bool) -> None:
-    return None
+class _Thread:
+    """A thread that does one work after the other, whenever it has its turn."""
+
+    def __init__(self, world: World) -> None:
+        self.turn = threading.Lock()
+        self.turn.acquire()
+        self.work: Callable[[], None] | None = None
+        self.owner: object = None
+        self.wake_s = 0.0
+        self._world = world
+        self.thread = threading.Thread(target=self._live, daemon=True)
+        self.thread.start()
+
+    def _live(self) -> None:
+        while True:
+            self.turn.acquire()
+            if self.work is None:
+                return
+            self.work()
+            self.work = self.owner = None
+            self._world.ended(self)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop on the world's time, which nothing from outside ever wakes."""
+
+    def __init__(self, turns: _Turns) -> None:
+        super().__init__(turns)
+        self._turns = turns
+        self.called = False  # whether there is something to do since the loop rested
+
+    def time(self) -> float:
+        return self._turns.world.now_s()
+
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        self.called = True
+        return super().call_soon(callback, *args, context=context)
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        return self.call_soon(callback, *args, context=context)
+
+
+class _Turns(selectors.BaseSelector):
+    """What the loop waits with: it gives the turn to others instead of looking at files."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._keys: dict[Any, selectors.SelectorKey] = {}
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        key = selectors.SelectorKey(fileobj, fileobj, events, data)
+        self._keys[fileobj] = key
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._keys.pop(fileobj)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.world.turn(timeout)
+        return []
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return self._keys

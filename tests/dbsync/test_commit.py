@@ -154,7 +154,7 @@ def test_a_group_shares_a_slot(machine: Machine) -> None:
     assert refused(answers[2]) == "constraint"
     conflict = answers[3]
     assert isinstance(conflict, Conflict) and (conflict.base_version, conflict.head_version) == (1, 2)
-    assert isinstance(answers[0], CommitResult) and answers[0].base_version == 2
+    assert isinstance(answers[0], CommitResult) and answers[0].base_version == 1  # "you" shares the version
     assert isinstance(answers[1], CommitResult) and answers[1].base_version == 1  # "me" came in between
     assert isinstance(answers[5], CommitResult) and answers[5].replayed
     assert isinstance(answers[6], CommitResult) and answers[6].results[0].rows.rows == ((3,),)

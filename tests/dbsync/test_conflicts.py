@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dbsync.conflicts import NAMED_MAX, Conflict, Earlier, check, earlier, next_base
+from dbsync.conflicts import NAMED_MAX, Conflict, Earlier, check, earlier, last_changes, next_base
 from dbsync.log_format import SubCommit
 from dbsync.requests import RowKey
 
@@ -91,6 +91,15 @@ def test_the_answer_is_bounded() -> None:
     with pytest.raises(Conflict) as caught:
         check([past(4, "you", *rows)], base_version=3, head_version=4, author="me", rows=rows)
     assert len(caught.value.clashes) == NAMED_MAX
+
+
+def test_who_changed_a_row_last() -> None:
+    before = [past(4, "x", A), past(5, "y", A, B), past(6, "", A, quiet=True)]
+    found = last_changes(before, [RowKey("CLIPS", ("a",)), B, RowKey("reels", ("r",))])
+    assert [(c.row, c.version, c.author) for c in found] == [(RowKey("reels", ("r",)), 0, ""), (B, 5, "y"), (A, 6, "")]
+    restored = Earlier(7, "z", False, frozenset(), everything=True)
+    assert {(c.version, c.author) for c in last_changes([*before, restored], [A, B])} == {(7, "z")}
+    assert len(last_changes([], [RowKey("clips", (n,)) for n in range(NAMED_MAX * 2)])) == NAMED_MAX
 
 
 def test_next_base() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from dbsync.ledger import S3Store, Wire
 from dbsync.slots import LIST_PAGE, Hopeless, Store, Undecided, slot_key
+from tests.dbsync.conftest import STORES
 from tests.dbsync.memory_store import MemoryStore
 from tests.fakes.object_store import Fault, ObjectStore
 
@@ -36,15 +37,20 @@ def s3(
 
 @pytest.fixture
 def real(bucket: ObjectStore) -> Iterator[S3Store]:
-    """S3, as the embedded store speaks it."""
+    """S3, as a store speaks it."""
     with s3(bucket.endpoint, bucket.bucket, bucket.access_key, bucket.secret_key) as store:
         yield store
 
 
-@pytest.fixture(params=["memory", "s3"])
-def store(request: pytest.FixtureRequest) -> Store:
+@pytest.fixture(params=["memory", *STORES])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """Each implementation of the port."""
-    return MemoryStore() if request.param == "memory" else request.getfixturevalue("real")
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    found: ObjectStore = request.getfixturevalue(f"{request.param}_bucket")
+    with s3(found.endpoint, found.bucket, found.access_key, found.secret_key) as real:
+        yield real
 
 
 def test_created_once(store: Store, database: str) -> None:

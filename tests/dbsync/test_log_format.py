@@ -38,6 +38,7 @@ subs = st.builds(
     undoes=st.one_of(st.just(b""), st.binary(min_size=16, max_size=16)),
     restores=st.integers(0, 1 << 40),
     terminal=st.booleans(),
+    virtual=st.lists(st.text(max_size=8), max_size=2).map(tuple),
 )
 numbers = st.sets(st.integers(1, 1000), max_size=9).map(lambda some: tuple(sorted(some)))
 packed = numbers.flatmap(

@@ -8,6 +8,7 @@ from collections import deque
 import pytest
 
 from dbsync.log_format import encode
+from dbsync.pages import Body
 from dbsync.slots import (
     LIST_PAGE,
     SLOTS,
@@ -41,8 +42,8 @@ class ScriptedStore(MemoryStore):
     def _next(self) -> str:
         return self.script.popleft() if self.script else "ok"
 
-    def create(self, key: str, body: bytes, timeout_s: float) -> bool:
-        self.sent.append(body)
+    def create(self, key: str, body: Body, timeout_s: float) -> bool:
+        self.sent.append(bytes(body))
         told = self._next()
         done = super().create(key, body, timeout_s) if told in ("ok", "lost") else False
         if told == "hopeless":

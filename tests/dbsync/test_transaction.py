@@ -69,6 +69,13 @@ def test_key_mismatch(machine: Machine) -> None:
     assert reason(machine, add_clip("b", idempotency_key=one.idempotency_key)) == "key_mismatch"
 
 
+def test_a_migration_may_drop_a_column(machine: Machine) -> None:
+    writer = machine.founded()
+    machine.ok(writer, add_clip("a"))
+    machine.ok(writer, migration(2, "ALTER TABLE clips DROP COLUMN rating", "ALTER TABLE tags RENAME COLUMN tag TO t"))
+    assert machine.rows(writer, "SELECT * FROM clips") == [("a", "clip a")]
+
+
 def test_old_keys_are_dropped(machine: Machine) -> None:
     writer = machine.founded()
     old = key(machine.clock.wall_ms() - KEY_DROPPED_MS - 1000)

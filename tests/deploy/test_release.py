@@ -181,7 +181,7 @@ def test_a_wrong_command_line_is_refused(arguments: list[str], capsys: pytest.Ca
 
 
 def test_make_deploys_each_part() -> None:
-    for part in ("gateway", "storage", "dbsync", "render", "web"):
+    for part in ("gateway", "storage", "dbsync", "render", "web", "modal"):
         command = ["make", "--dry-run", "--no-print-directory", f"deploy-{part}", "ENV=staging"]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert result.returncode == 0, result.stderr

@@ -58,6 +58,9 @@ class FakeDatabases:
         self.commits: list[Commit] = []
         self.queries = 0
         self.delay_s = 0.0
+        self.free = asyncio.Event()  # calls wait while it is cleared; `waiting` is how many do
+        self.free.set()
+        self.waiting = 0
         self.refusals: list[Fault] = []  # raised by the next calls, before anything was done
         self.lost_answers = 0  # so many next commits take place, and their answers are lost
         self.is_ready = True
@@ -147,6 +150,11 @@ class FakeDatabases:
         return self.databases[database]
 
     async def _pause(self) -> None:
+        self.waiting += 1
+        try:
+            await self.free.wait()
+        finally:
+            self.waiting -= 1
         await asyncio.sleep(self.delay_s)
         if self.refusals:
             raise self.refusals.pop(0)

@@ -25,6 +25,7 @@ class FakeRenderer:
         self.watching = 0
         self.refusals: list[Fault] = []
         self.unreachable = False
+        self.sheets = False  # whether it makes them, or is one from before there were any
         self.probe_answer: Probe | Fault = GOOD_PROBE
         self.is_ready = True
         self._changed = asyncio.Condition()
@@ -86,6 +87,9 @@ class FakeRenderer:
         job, spec = self.jobs[tenant, job_id], self.specs[tenant, job_id]
         names = [clip.output_name for clip in spec.clips if clip.output_name] + ([spec.name] if spec.name else [])
         outputs = tuple(_output(spec, name) for name in names)
+        if self.sheets and spec.sheet:
+            kinds = {".tsv": "text/tab-separated-values; charset=utf-8", ".json": "application/json"}
+            outputs += tuple(_sheet(spec, f"{spec.sheet}{ending}", kind) for ending, kind in kinds.items())
         done = replace(
             job, state=JobState.SUCCEEDED, progress=1.0, phase="", outputs=outputs, sequence=job.sequence + 1
         )
@@ -127,3 +131,8 @@ def _output(spec: RenderSpec, name: str) -> JobOutput:
         height=spec.height or 1080,
         fps=30.0,
     )
+
+
+def _sheet(spec: RenderSpec, name: str, content_type: str) -> JobOutput:
+    made = _output(spec, name)
+    return replace(made, content_type=content_type, poster_key="", duration_us=0, width=0, height=0, fps=0.0)

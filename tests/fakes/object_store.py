@@ -36,7 +36,7 @@ __all__ = ["BUCKET", "Fault", "ObjectStore", "StoreProcess", "client_for", "obje
 
 
 def client_for(
-    endpoint: str, access_key: str, secret_key: str, *, timeout_s: float = 20.0, retries: int = 0, region: str = "auto"
+    endpoint: str, access_key: str, secret_key: str, *, timeout_s: float = 60.0, retries: int = 0, region: str = "auto"
 ) -> S3Client:
     """A boto3 client as the services make theirs: checksums only when required, and no retries unless asked for."""
     config = Config(
@@ -71,7 +71,7 @@ class ObjectStore:
     data: Path
     faults: Faults
 
-    def client(self, *, timeout_s: float = 20.0, retries: int = 0) -> S3Client:
+    def client(self, *, timeout_s: float = 60.0, retries: int = 0) -> S3Client:
         return client_for(self.endpoint, self.access_key, self.secret_key, timeout_s=timeout_s, retries=retries)
 
     def environment(self) -> Mapping[str, str]:
@@ -119,7 +119,7 @@ class StoreProcess:
     def kill(self) -> None:
         """kill -9, and waits for the end."""
         self.process.kill()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=60)
 
     def peak_rss_bytes(self) -> int:
         """The most memory it has held."""
@@ -148,11 +148,11 @@ def object_store_process(data: Path, **environment: str) -> Iterator[StoreProces
         yield StoreProcess(_ready(process, log), process)
     finally:
         process.kill()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
 def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 60
     while time.monotonic() < deadline_s:
         found = re.search(r"object store at (http://\S+:\d+)", log.read_text())
         if found:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from render.engines.local import AttemptFailed, Progress
-from render.job import Failure, Finished, Job
+from chassis import faults
+from render.engines.port import AttemptFailed, Calls, Progress
+from render.job import Ended, Failure, Finished, Job
 
 
 def output(job: Job) -> Finished:
@@ -21,6 +23,7 @@ class Attempt:
     """An attempt under way: `end` it with outputs, a failure, or any exception."""
 
     job: Job
+    calls: Calls
     progress: Progress
     ended: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     cancelled: bool = False
@@ -39,15 +42,31 @@ class Attempt:
 
 
 class FakeAttempts:
-    """Every attempt that was begun, in order."""
+    """Every attempt that was begun, in order, on an engine that may be a remote one; what was ended on that."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: str = "local") -> None:
+        self.engine = engine
+        self.ended: list[tuple[str, dict[int, str]]] = []
+        self.refuse_ends = 0
         self.begun: asyncio.Queue[Attempt] = asyncio.Queue()
         self.running = 0
         self.most_running = 0
 
-    async def run(self, job: Job, spec_bytes: bytes, progress: Progress) -> list[Finished]:
-        attempt = Attempt(job, progress)
+    def choose(self) -> str:
+        return self.engine
+
+    def remote(self, engine: str) -> bool:
+        return engine == "modal"
+
+    async def end(self, engine: str, key: str, calls: Mapping[int, str]) -> None:
+        await asyncio.sleep(0)
+        if self.refuse_ends:
+            self.refuse_ends -= 1
+            raise faults.unavailable("modal_unreachable", "Nobody there.")
+        self.ended.append((key, dict(calls)))
+
+    async def run(self, job: Job, spec_bytes: bytes, calls: Calls, progress: Progress) -> Ended:
+        attempt = Attempt(job, calls, progress)
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         self.begun.put_nowait(attempt)
@@ -58,9 +77,9 @@ class FakeAttempts:
             raise
         finally:
             self.running -= 1
-        return [output(job)]
+        return Ended((output(job),), cost_micros=7)
 
     async def next(self) -> Attempt:
         """The next attempt that begins."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await self.begun.get()

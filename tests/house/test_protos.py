@@ -139,6 +139,21 @@ class Whole(dbsync_pb2_grpc.DbSyncServiceServicer):
     async def Head(self, request: dbsync_pb2.HeadRequest, context: Any) -> dbsync_pb2.HeadResponse:
         return dbsync_pb2.HeadResponse()
 
+    async def History(self, request: dbsync_pb2.HistoryRequest, context: Any) -> dbsync_pb2.HistoryResponse:
+        return dbsync_pb2.HistoryResponse()
+
+    async def Undo(self, request: dbsync_pb2.UndoRequest, context: Any) -> dbsync_pb2.UndoResponse:
+        return dbsync_pb2.UndoResponse()
+
+    async def Restore(self, request: dbsync_pb2.RestoreRequest, context: Any) -> dbsync_pb2.RestoreResponse:
+        return dbsync_pb2.RestoreResponse()
+
+    async def Snapshot(self, request: dbsync_pb2.SnapshotRequest, context: Any) -> dbsync_pb2.SnapshotResponse:
+        return dbsync_pb2.SnapshotResponse()
+
+    async def Delete(self, request: dbsync_pb2.DeleteRequest, context: Any) -> dbsync_pb2.DeleteResponse:
+        return dbsync_pb2.DeleteResponse()
+
 
 class Partial(dbsync_pb2_grpc.DbSyncServiceServicer):
     async def Query(self, request: dbsync_pb2.QueryRequest, context: Any) -> dbsync_pb2.QueryResponse:

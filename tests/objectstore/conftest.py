@@ -20,7 +20,7 @@ def store(tmp_path: Path) -> Iterator[ObjectStore]:
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[ObjectStore]:
     """A store that gives clients up soon."""
-    with object_store(tmp_path / "impatient", body_idle_s=0.3, first_request_s=0.3) as started:
+    with object_store(tmp_path / "impatient", body_idle_s=1.0, first_request_s=1.0) as started:
         yield started
 
 

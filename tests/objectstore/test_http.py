@@ -22,7 +22,7 @@ def _presign(method: str, url: str) -> str:
 
 def _connect(store: ObjectStore) -> socket.socket:
     address = urlsplit(store.endpoint)
-    return socket.create_connection((address.hostname or "", address.port or 0), timeout=10)
+    return socket.create_connection((address.hostname or "", address.port or 0), timeout=60)
 
 
 def _request(method: str, url: str, headers: dict[str, str]) -> bytes:
@@ -111,7 +111,7 @@ def test_a_client_that_hangs_up_leaves_nothing(store: ObjectStore, caplog: pytes
 def _settle(store: ObjectStore) -> None:
     """Until the store has seen that the clients are gone: a larger upload of our own comes after them."""
     client = store.client()
-    for _ in range(20):
+    for _ in range(3000):
         client.put_object(Bucket=BUCKET, Key="settle", Body=b"x" * 100_000)
         client.delete_object(Bucket=BUCKET, Key="settle")
         if not list((store.data / "blobs").glob("*/*")):

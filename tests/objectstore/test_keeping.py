@@ -165,7 +165,7 @@ def aged(tmp_path: Path) -> Iterator[tuple[_Clock, Running]]:
 
 def _sweep(running: Running) -> None:
     loop = running._sweeper.get_loop()
-    asyncio.run_coroutine_threadsafe(sweep.once(running.store), loop).result(timeout=30)
+    asyncio.run_coroutine_threadsafe(sweep.once(running.store), loop).result(timeout=60)
 
 
 def _put_upload(running: Running, upload_id: str, key: str) -> None:
@@ -182,7 +182,7 @@ def _put_upload(running: Running, upload_id: str, key: str) -> None:
 
 def _run(running: Running, change: object) -> object:
     loop = running._sweeper.get_loop()
-    return asyncio.run_coroutine_threadsafe(running.store.index.write(change), loop).result(timeout=30)  # type: ignore[arg-type]
+    return asyncio.run_coroutine_threadsafe(running.store.index.write(change), loop).result(timeout=60)  # type: ignore[arg-type]
 
 
 def test_abandoned_uploads_are_swept(aged: tuple[_Clock, Running]) -> None:
@@ -307,7 +307,7 @@ def test_a_full_disk_is_a_clear_answer(tmp_path: Path) -> None:
         assert "Contents" not in client.list_objects_v2(Bucket=BUCKET)
         client.put_object(Bucket=BUCKET, Key="key", Body=pattern(1_000_000))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
     finally:
         process.kill()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)

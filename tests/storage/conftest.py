@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
-import hypothesis
 import pytest
 
 from tests.fakes.object_store import object_store as started_store
 from tests.storage.running import Address, Running, running
-
-# How long an example takes says something of the machine, not of the code.
-hypothesis.settings.register_profile("unhurried", deadline=None)
-hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

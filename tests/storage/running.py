@@ -55,7 +55,7 @@ class Running:
     tenant: str
 
     async def call(
-        self, method: str, issuer: str = "gateway", token_tenant: str = "", timeout_s: float = 20, **fields: Any
+        self, method: str, issuer: str = "gateway", token_tenant: str = "", timeout_s: float = 60, **fields: Any
     ) -> Any:
         """An RPC's answer; raises Fault. `tenant` is this test's unless the fields name another."""
         channel, stub = self.stubs[issuer]

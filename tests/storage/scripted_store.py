@@ -13,12 +13,17 @@ EMPTY_LIST = b'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer; `status` 0 closes the connection without a word."""
+    """One answer; `status` 0 closes the connection without a word. It is given once `when` is set, if there is one."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    after_s: float = 0.0
+    when: asyncio.Event | None = None
+
+
+def never() -> Answer:
+    """No answer, for as long as the store lives."""
+    return Answer(when=asyncio.Event())
 
 
 def error(status: int, code: str, **headers: str) -> Answer:
@@ -36,7 +41,14 @@ class ScriptedStore:
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     now_s: float | None = None
     url: str = ""
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def asked(self, count: int) -> None:
+        """Returns once so many requests have come."""
+        while len(self.requests) < count:
+            self.heard.clear()
+            await self.heard.wait()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -53,8 +65,10 @@ class ScriptedStore:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         await reader.readexactly(int(headers.get("content-length", 0)))
         self.requests.append((first, headers))
+        self.heard.set()
         answer = self.answers.pop(0) if self.answers else self.otherwise
-        await asyncio.sleep(answer.after_s)
+        if answer.when is not None:
+            await answer.when.wait()
         if not answer.status:
             return False
         body = b"" if first.startswith("HEAD") else answer.body

@@ -57,18 +57,18 @@ async def listening(process: asyncio.subprocess.Process) -> int:
 async def test_a_life(object_store: Address) -> None:
     process = await start(settings(object_store))
     try:
-        port = await asyncio.wait_for(listening(process), 20)
+        port = await asyncio.wait_for(listening(process), 60)
         base = replace(BASE, service="gateway", signing_key=Secret(ISSUERS["gateway"][0]))
         channel = rpc_client.Channel(f"127.0.0.1:{port}", audience="storage", base=base)
-        assert await channel.ready(10)
+        assert await channel.ready(60)
         stub = storage_pb2_grpc.StorageServiceStub(channel.grpc)
         request = pb.GetUsageRequest(tenant="nobody-yet")
-        used = await channel.call(stub.GetUsage, request, tenant="nobody-yet", timeout_s=15)
+        used = await channel.call(stub.GetUsage, request, tenant="nobody-yet", timeout_s=60)
         assert used.objects == 0
         assert len(used.areas) == 6
         await channel.close()
         process.send_signal(signal.SIGTERM)
-        said, _ = await asyncio.wait_for(process.communicate(), 15)
+        said, _ = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0, said.decode()
         assert object_store.secret_access_key not in said.decode()
     finally:
@@ -79,7 +79,7 @@ async def test_a_life(object_store: Address) -> None:
 
 async def test_wrong_settings_are_all_said() -> None:
     process = await start(BARE)
-    said, _ = await asyncio.wait_for(process.communicate(), 30)
+    said, _ = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 78
     for name in ("SIGNING_KEY", "R2_ENDPOINT_URL", "R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY", "R2_BUCKET_NAME"):
         assert name in said.decode()

@@ -14,7 +14,9 @@ Failures are google.rpc.Status with an ErrorInfo whose reason is stable:
                       key_mismatch        the idempotency key was used for another request
                       key_expired
                       database_corrupt    an entry failed its checksum; never applied
-                      not_undoable        what was done there has no inverse; metadata: why (migration, restore, system, schema)
+                      not_undoable        what was done there has no inverse; metadata: why: migration, restore, system, schema (it has
+                                          changed since), unrecorded (nothing by row), virtual (a virtual table was written to by
+                                          itself), triggers (they would do something else than they did)
                       version_gone        the version cannot be built any more: an entry below it is damaged
   NOT_FOUND           database_deleted    it was deleted, and its id is used up
                       no_such_version, no_such_commit
@@ -552,8 +554,9 @@ class ConflictDetail(_message.Message):
         VERSION_FIELD_NUMBER: _builtins.int
         AUTHOR_FIELD_NUMBER: _builtins.int
         version: _builtins.int
-        """that changed it"""
+        """that changed it last; 0: an undo does not fit, and who changed it is not known"""
         author: _builtins.str
+        """it may be the author of the undo"""
         @_builtins.property
         def row(self) -> Global___RowRef: ...
         def __init__(
@@ -575,10 +578,11 @@ class ConflictDetail(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     database: _builtins.str
     base_version: _builtins.int
+    """the request's; of an undo that does not fit, the version that was to be undone"""
     head_version: _builtins.int
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConflictDetail.ConflictingRow]:
-        """at most 100; empty with SCOPE_DATABASE"""
+        """at most 100, and no more than 4 KB of them; empty with SCOPE_DATABASE"""
 
     def __init__(
         self,
@@ -608,7 +612,7 @@ class HistoryRequest(_message.Message):
     before_version: _builtins.int
     """only older versions; 0: from the newest, as of this call"""
     page_size: _builtins.int
-    """versions, at most 100; 0: 50"""
+    """versions, at most 100; 0: 50. A page may be shorter and yet not the last"""
     @_builtins.property
     def row(self) -> Global___RowRef:
         """only commits that touched this row; the versions looked through count for page_size"""
@@ -673,14 +677,14 @@ class HistoryResponse(_message.Message):
         row_count: _builtins.int
         """of all"""
         undoable: _builtins.bool
-        """by its kind; whether its rows still hold what it left is known when it is tried"""
+        """by its kind and the schema; whether its rows still hold what it left is known when it is tried"""
         undoes: _builtins.str
         """an undo: the commit that it put back"""
         restores: _builtins.int
         """a restore: the version that it brought back"""
         @_builtins.property
         def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryResponse.Touched]:
-            """at most 100"""
+            """at most 100, fewer when their keys are large"""
 
         def __init__(
             self,
@@ -711,10 +715,12 @@ class HistoryResponse(_message.Message):
         version: _builtins.int
         schema_version: _builtins.int
         @_builtins.property
-        def committed(self) -> _timestamp_pb2.Timestamp: ...
+        def committed(self) -> _timestamp_pb2.Timestamp:
+            """absent when the entry is damaged"""
+
         @_builtins.property
         def commits(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryResponse.Commit]:
-            """in the order in which they ran"""
+            """in the order in which they ran; none when the entry is damaged"""
 
         def __init__(
             self,
@@ -875,6 +881,7 @@ class RestoreRequest(_message.Message):
     BASE_VERSION_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     AUTHOR_FIELD_NUMBER: _builtins.int
+    PRESENT_TABLES_FIELD_NUMBER: _builtins.int
     database: _builtins.str
     version: _builtins.int
     """whose content comes back; above 0"""
@@ -888,6 +895,10 @@ class RestoreRequest(_message.Message):
     def migrations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Migration]:
         """all that the owner knows; those between the old content and schema_version run"""
 
+    @_builtins.property
+    def present_tables(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tables whose present rows stay: each replaces the old row of its key, and old rows that are gone come back."""
+
     def __init__(
         self,
         *,
@@ -898,10 +909,11 @@ class RestoreRequest(_message.Message):
         base_version: _builtins.int | None = ...,
         idempotency_key: _builtins.str = ...,
         author: _builtins.str = ...,
+        present_tables: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_base_version", b"_base_version", "base_version", b"base_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_version", b"_base_version", "author", b"author", "base_version", b"base_version", "database", b"database", "idempotency_key", b"idempotency_key", "migrations", b"migrations", "schema_version", b"schema_version", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_version", b"_base_version", "author", b"author", "base_version", b"base_version", "database", b"database", "idempotency_key", b"idempotency_key", "migrations", b"migrations", "present_tables", b"present_tables", "schema_version", b"schema_version", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__base_version: _TypeAlias = _typing.Literal["base_version"]  # noqa: Y015
     _WhichOneofArgType__base_version: _TypeAlias = _typing.Literal["_base_version", b"_base_version"]  # noqa: Y015

@@ -105,7 +105,8 @@ class DbSyncServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Undo(self, request, context):
-        """Puts back what one commit changed, as a new commit; ABORTED when the rows no longer hold what it left.
+        """Puts back what one commit changed, as a new commit; ABORTED when the rows no longer hold what it left. A row that it updated is
+        compared and put back by the columns that it changed; rows that now refer to one that would go stand against it as well.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -14,7 +14,9 @@ Failures are google.rpc.Status with an ErrorInfo whose reason is stable:
                       key_mismatch        the idempotency key was used for another request
                       key_expired
                       database_corrupt    an entry failed its checksum; never applied
-                      not_undoable        what was done there has no inverse; metadata: why (migration, restore, system, schema)
+                      not_undoable        what was done there has no inverse; metadata: why: migration, restore, system, schema (it has
+                                          changed since), unrecorded (nothing by row), virtual (a virtual table was written to by
+                                          itself), triggers (they would do something else than they did)
                       version_gone        the version cannot be built any more: an entry below it is damaged
   NOT_FOUND           database_deleted    it was deleted, and its id is used up
                       no_such_version, no_such_commit
@@ -40,7 +42,9 @@ class DbSyncServiceStub:
     History: _aio.UnaryUnaryMultiCallable[_dbsync_pb2.HistoryRequest, _dbsync_pb2.HistoryResponse]
     """Who changed which rows when, newest first."""
     Undo: _aio.UnaryUnaryMultiCallable[_dbsync_pb2.UndoRequest, _dbsync_pb2.UndoResponse]
-    """Puts back what one commit changed, as a new commit; ABORTED when the rows no longer hold what it left."""
+    """Puts back what one commit changed, as a new commit; ABORTED when the rows no longer hold what it left. A row that it updated is
+    compared and put back by the columns that it changed; rows that now refer to one that would go stand against it as well.
+    """
     Restore: _aio.UnaryUnaryMultiCallable[_dbsync_pb2.RestoreRequest, _dbsync_pb2.RestoreResponse]
     """Makes the content of an old version the newest, as a new version; every older base is stale after it."""
     Snapshot: _aio.UnaryUnaryMultiCallable[_dbsync_pb2.SnapshotRequest, _dbsync_pb2.SnapshotResponse]
@@ -84,7 +88,9 @@ class DbSyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dbsync_pb2.UndoRequest,
         context: _aio.ServicerContext[_dbsync_pb2.UndoRequest, _abc.Awaitable[_dbsync_pb2.UndoResponse]],
     ) -> _abc.Awaitable[_dbsync_pb2.UndoResponse]:
-        """Puts back what one commit changed, as a new commit; ABORTED when the rows no longer hold what it left."""
+        """Puts back what one commit changed, as a new commit; ABORTED when the rows no longer hold what it left. A row that it updated is
+        compared and put back by the columns that it changed; rows that now refer to one that would go stand against it as well.
+        """
 
     @_abc_1.abstractmethod
     def Restore(

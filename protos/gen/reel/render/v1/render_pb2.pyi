@@ -607,6 +607,7 @@ class Output(_message.Message):
     FPS_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
     POSTER_FIELD_NUMBER: _builtins.int
+    SHEET_FIELD_NUMBER: _builtins.int
     folder: _builtins.str
     """key prefix; an attempt writes below "{folder}/{attempt}/" """
     name: _builtins.str
@@ -617,6 +618,10 @@ class Output(_message.Message):
     quality: Global___Quality.ValueType
     poster: _builtins.bool
     """also write a JPEG still beside each video"""
+    sheet: _builtins.str
+    """When set, "{sheet}.tsv" and "{sheet}.json" are outputs too: a row for each clip with its fields, its file, and its times there
+    and in the joined video. Every clip needs an output_name then; dissolves are refused.
+    """
     @_builtins.property
     def fps(self) -> Global___Rational:
         """absent: the first source's rate, at most 60"""
@@ -631,10 +636,11 @@ class Output(_message.Message):
         fps: Global___Rational | None = ...,
         quality: Global___Quality.ValueType = ...,
         poster: _builtins.bool = ...,
+        sheet: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fps", b"fps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder", b"folder", "fps", b"fps", "height", b"height", "name", b"name", "poster", b"poster", "quality", b"quality", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder", b"folder", "fps", b"fps", "height", b"height", "name", b"name", "poster", b"poster", "quality", b"quality", "sheet", b"sheet", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -686,26 +692,84 @@ class Chapter(_message.Message):
 Global___Chapter: _TypeAlias = Chapter  # noqa: Y015
 
 @_typing.final
+class Field(_message.Message):
+    """A cell of a clip's row in the sheet. Without a value, it is empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Words(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        WORDS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+        def __init__(
+            self,
+            *,
+            words: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["words", b"words"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """of its column, which the JSON has as a key"""
+    text: _builtins.str
+    number: _builtins.int
+    @_builtins.property
+    def words(self) -> Global___Field.Words: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        text: _builtins.str = ...,
+        number: _builtins.int = ...,
+        words: Global___Field.Words | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "text", b"text", "value", b"value", "words", b"words"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "number", b"number", "text", b"text", "value", b"value", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["text", "number", "words"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___Field: _TypeAlias = Field  # noqa: Y015
+
+@_typing.final
 class Metadata(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TITLE_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     CHAPTERS_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
     title: _builtins.str
     notes: _builtins.str
     @_builtins.property
     def chapters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Chapter]: ...
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___Field]:
+        """of a clip, for the sheet"""
+
     def __init__(
         self,
         *,
         title: _builtins.str = ...,
         notes: _builtins.str = ...,
         chapters: _abc.Iterable[Global___Chapter] | None = ...,
+        fields: _abc.Iterable[Global___Field] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chapters", b"chapters", "notes", b"notes", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chapters", b"chapters", "fields", b"fields", "notes", b"notes", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""dbsync's gRPC face."""
