@@ -1,7 +1,8 @@
-"""Releases one part: a service to Fly.io, or the browser app to Cloudflare Pages.
+"""Releases one part: a service to Fly.io, the browser app to Cloudflare Pages, or the renderer's containers to Modal.
 
     python deploy/release.py gateway staging
     python deploy/release.py web production
+    python deploy/release.py modal staging
 
 1. What runs is what is committed (tests/deploy/test_release.py: test_refuses_uncommitted_changes).
 2. A misspelt setting never reaches Fly: plain `fly config validate` accepts it (test_validates_strictly_first).
@@ -27,6 +28,9 @@ SERVICES = ("gateway", "storage", "dbsync", "render")
 ENVIRONMENTS = ("staging", "production")
 PUBLIC = "gateway"
 WEB = "web"
+MODAL = "modal"
+# Modal's own environments; "main" is the one that an account begins with.
+MODAL_ENVIRONMENTS = {"staging": "staging", "production": "main"}
 # A build without a cache installs OpenCV and its friends.
 DEPLOY_S = 1800
 QUESTION_S = 60
@@ -39,6 +43,8 @@ class ReleaseError(Exception):
 def require_tools(part: str) -> None:
     """ReleaseError when a program that the release needs is not on PATH."""
     tools = {"wrangler": "`npm install --global wrangler`, then `wrangler login`", "npm": "install Node 20.19 or newer"}
+    if part == MODAL:
+        return  # its command line is among the locked packages
     for program, advice in (tools if part == WEB else {"fly": "install flyctl, then `fly auth login`"}).items():
         if shutil.which(program) is None:
             raise ReleaseError(f"`{program}` is not on PATH: {advice}")
@@ -116,12 +122,21 @@ def release_web(environment: str, root: Path) -> None:
     run([*command, "--commit-hash", commit], web, DEPLOY_S)
 
 
+def release_modal(environment: str, root: Path) -> None:
+    """The renderer's containers to Modal, by the operator's own token."""
+    command = [sys.executable, "-m", "modal", "deploy", "--env", MODAL_ENVIRONMENTS[environment], "deploy/modal/app.py"]
+    paths = os.pathsep.join(str(root / part) for part in ("services", "protos/gen"))
+    run(command, root, DEPLOY_S, {"PYTHONPATH": paths})
+
+
 def release(part: str, environment: str, root: Path = ROOT) -> None:
     """Releases a part; ReleaseError when a step fails, and the steps after it are not taken."""
     require_tools(part)
     require_committed(root)
     if part == WEB:
         release_web(environment, root)
+    elif part == MODAL:
+        release_modal(environment, root)
     else:
         release_service(part, environment, root)
 
@@ -129,7 +144,7 @@ def release(part: str, environment: str, root: Path = ROOT) -> None:
 def main(arguments: list[str]) -> int:
     """The command line: 0 released, 1 not, 2 used wrongly."""
     parser = argparse.ArgumentParser(description="Release one part of Reel Ballers.")
-    parser.add_argument("part", choices=(*SERVICES, WEB))
+    parser.add_argument("part", choices=(*SERVICES, WEB, MODAL))
     parser.add_argument("environment", choices=ENVIRONMENTS)
     options = parser.parse_args(arguments)
     try:

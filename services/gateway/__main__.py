@@ -1,4 +1,4 @@
-"""Builds the gateway and runs it: the parts over the three ports, the channels to the services, a listening socket."""
+"""Builds the gateway and runs it: the parts over the four ports, the channels to the services, a listening socket."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from chassis import process
+from chassis.peers import Peers
 from chassis.process import Life
 from chassis.rpc_client import Channel
 from gateway.actions import heads
@@ -21,6 +22,7 @@ from gateway.actions.parts import Parts
 from gateway.actions.readiness import Readiness
 from gateway.actions.sessions import Sessions
 from gateway.actions.watches import Spawn, Watches
+from gateway.clients.archive import DbSyncArchive
 from gateway.clients.databases import DbSync
 from gateway.clients.objects import Storage
 from gateway.clients.renderer import Render
@@ -32,7 +34,9 @@ from gateway.http.limits import Buckets, Rate
 from gateway.http.origins import Origins
 from gateway.http.websocket import Sockets
 from gateway.library import directory, migrations
+from gateway.library.archive import Archive
 from gateway.library.store import Store
+from gateway.ports import Archive as ArchivePort
 from gateway.ports import Databases, Objects, Renderer
 
 log = logging.getLogger(__name__)
@@ -59,6 +63,7 @@ def wall_ms() -> int:
 def assemble(
     config: Config,
     databases: Databases,
+    archive: ArchivePort,
     objects: Objects,
     renderer: Renderer,
     spawn: Spawn,
@@ -66,7 +71,7 @@ def assemble(
     clock_s: Callable[[], float] = time.monotonic,
     now_ms: Callable[[], int] = wall_ms,
 ) -> Gateway:
-    """Puts the gateway together over any three ports; starts nothing."""
+    """Puts the gateway together over any four ports; starts nothing."""
     base = config.base
     hub = Hub(max_listeners=config.max_pages, max_listeners_a_user=PAGES_A_USER)
     library = Store(databases, migrations.MIGRATIONS, hub.committed)
@@ -76,6 +81,7 @@ def assemble(
     parts = Parts(
         environment=base.environment,
         library=library,
+        archive=Archive(library, archive),
         sessions=sessions,
         objects=objects,
         renderer=renderer,
@@ -104,18 +110,17 @@ def assemble(
 
 async def serve(config: Config, life: Life) -> None:
     """Starts everything and returns when the process is told to stop."""
-    channels = {
-        name: Channel(address, audience=name, base=config.base, max_message_bytes=CHANNEL_BYTES)
-        for name, address in (
-            ("dbsync", config.dbsync_address),
-            ("storage", config.storage_address),
-            ("render", config.render_address),
-        )
-    }
-    for name, channel in channels.items():
-        life.on_stop(f"channel to {name}", channel.close)
-    databases, objects = DbSync(channels["dbsync"]), Storage(channels["storage"])
-    gateway = assemble(config, databases, objects, Render(channels["render"]), life.spawn)
+
+    def channel(name: str, address: str) -> Channel:
+        made = Channel(address, audience=name, base=config.base, max_message_bytes=CHANNEL_BYTES)
+        life.on_stop(f"channel to {name}", made.close)
+        return made
+
+    dbsyncs = Peers(config.dbsync_addresses, audience="dbsync", base=config.base, max_message_bytes=CHANNEL_BYTES)
+    life.on_stop("channels to dbsync", dbsyncs.close)
+    objects = Storage(channel("storage", config.storage_address))
+    renderer = Render(channel("render", config.render_address))
+    gateway = assemble(config, DbSync(dbsyncs), DbSyncArchive(dbsyncs), objects, renderer, life.spawn)
     polling = life.spawn(heads.poll(gateway.parts.library, gateway.parts.hub, config.head_poll_s), "heads")
 
     async def stop_background() -> None:

@@ -16,7 +16,7 @@ class Config:
 
     base: Base
     storage_address: str
-    dbsync_address: str
+    dbsync_addresses: tuple[str, ...]
     render_address: str
     app_origins: tuple[str, ...]
     max_upload_bytes: int
@@ -48,7 +48,7 @@ def read(reader: Reader) -> Config:
     return Config(
         base=base,
         storage_address=reader.address("STORAGE_ADDRESS", "127.0.0.1:8101"),
-        dbsync_address=reader.address("DBSYNC_ADDRESS", "127.0.0.1:8102"),
+        dbsync_addresses=reader.addresses("DBSYNC_ADDRESS", "127.0.0.1:8102"),
         render_address=reader.address("RENDER_ADDRESS", "127.0.0.1:8103"),
         app_origins=origins,
         max_upload_bytes=reader.integer("MAX_UPLOAD_GIB", 64, low=1, high=1024) << 30,

@@ -1,4 +1,4 @@
-"""What the gateway needs of the other services: three Protocols, and the values that they exchange.
+"""What the gateway needs of the other services: four Protocols, and the values that they exchange.
 
 Every method raises chassis.faults.Fault. A refused stale commit is Fault(CONFLICT, "stale_session") with a Staleness
 among its details.
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.domain.footage import Probe
+from gateway.domain.history import History
 from gateway.domain.jobs import Job
 from gateway.domain.render_spec import RenderSpec
 
@@ -106,6 +107,61 @@ class Databases(Protocol):
     async def head(self, database: str) -> Head: ...
 
     async def ready(self, timeout_s: float) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Undo:
+    """The commit to undo, and who asks; the other fields as in a Commit."""
+
+    database: str
+    version: int
+    commit_id: str
+    idempotency_key: str
+    author: str
+    schema_version: int
+    base_version: int | None
+
+
+@dataclass(frozen=True)
+class SchemaStep:
+    """The owner's step from one schema version to a later one."""
+
+    from_version: int
+    to_version: int
+    statements: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Restore:
+    """The version to bring back, and who asks.
+
+    `steps` are all that the owner knows; the rows that `present_tables` have now stay.
+    """
+
+    database: str
+    version: int
+    idempotency_key: str
+    author: str
+    schema_version: int
+    base_version: int | None
+    steps: tuple[SchemaStep, ...]
+    present_tables: tuple[str, ...]
+
+
+class Archive(Protocol):
+    """The past of the databases, and their whole files."""
+
+    async def history(self, database: str, *, before_version: int, page_size: int, row: RowKey | None) -> History:
+        """A page of the past before a version (0: from now on)."""
+        ...
+
+    async def undo(self, undo: Undo) -> Committed: ...
+
+    async def restore(self, restore: Restore) -> Committed: ...
+
+    async def snapshot_url(self, database: str, *, download_name: str, lifetime_s: int) -> tuple[str, int]:
+        """Where the whole database can be downloaded, and its version."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -75,14 +75,14 @@ def alive(family: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def wait_until_gone(family: list[psutil.Process]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while alive(family):
         assert time.monotonic() < deadline, alive(family)
         time.sleep(0.05)
 
 
 def page(config: Settings) -> str:
-    with urllib.request.urlopen(f"http://{settings.HOST}:{config.ports['web']}/games/any", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{settings.HOST}:{config.ports['web']}/games/any", timeout=60) as answer:
         return str(answer.read().decode())
 
 
@@ -115,7 +115,7 @@ async def test_from_an_empty_folder_to_a_page_and_back(run: Callable[[Settings, 
 
     # Another one beside it is told what is in its way.
     beside = run(config, "beside")
-    assert beside.process.wait(30) == 1
+    assert beside.process.wait(60) == 1
     for name, port in config.ports.items():
         assert f"port {port} for {name} is taken" in beside.said() and port_setting(name) in beside.said()
 
@@ -147,7 +147,7 @@ async def test_from_an_empty_folder_to_a_page_and_back(run: Callable[[Settings, 
 
 def test_a_stop_in_the_middle_of_a_start_leaves_nothing(run: Callable[[Settings, str], Run], tmp_path: Path) -> None:
     started = run(settings.free(tmp_path / "data"), "stopped")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while len(started.family()) < 2:
         assert time.monotonic() < deadline, started.said()
         time.sleep(0.01)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack import settings
+from devstack import keys, settings, table
 from devstack.settings import CannotStart
 
 
@@ -22,6 +22,19 @@ def test_every_wrong_setting_is_named_at_once(tmp_path: Path) -> None:
         settings.read({"REEL_PORT_WEB": "80a", "REEL_PORT_STORAGE": "70000", "REEL_PORT_RENDER": "8000"})
     for word in ("REEL_PORT_WEB", "'80a'", "REEL_PORT_STORAGE", "the same port"):
         assert word in str(caught.value)
+
+
+def test_several_dbsyncs_have_ports_beside_the_first(tmp_path: Path) -> None:
+    read = settings.read({"REEL_DBSYNCS": "3", "REEL_PORT_DBSYNC": "7000"})
+    assert {name: read.ports[name] for name in read.dbsyncs} == {"dbsync": 7000, "dbsync-2": 7010, "dbsync-3": 7020}
+    parts = {part.name: part for part in table.parts(read, keys.load(tmp_path))}
+    assert len({parts[name].environ["CACHE_DIR"] for name in read.dbsyncs}) == 3
+    for name in ("gateway", "render"):
+        assert parts[name].environ["DBSYNC_ADDRESS"] == "127.0.0.1:7000,127.0.0.1:7010,127.0.0.1:7020"
+    with pytest.raises(CannotStart, match="REEL_DBSYNCS must be 1 to 9, not '0'"):
+        settings.read({"REEL_DBSYNCS": "0"})
+    with pytest.raises(CannotStart, match="the same port"):
+        settings.read({"REEL_DBSYNCS": "2", "REEL_PORT_WEB": "8112"})
 
 
 def test_a_taken_port_is_named_with_the_setting_that_changes_it(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -27,12 +28,14 @@ async def outputs(api: Api, wanted: dict[str, object], folder: Path) -> dict[str
         disposition = await api.download(output["url"], path)
         assert disposition.startswith("attachment") and output["name"].removesuffix(".mp4") in disposition
         assert path.stat().st_size == output["size_bytes"]
+        found.setdefault(output["role"], []).append(path)
+        if output["role"] == "annotations":
+            continue
         seen = look(path)
         assert (seen.width, seen.height, seen.fps) == (output["width"], output["height"], output["fps"])
         assert seen.video_s == pytest.approx(output["duration_ms"] / 1000, abs=0.001)
         assert seen.sound_s == pytest.approx(seen.video_s, abs=0.05) and max(seen.loudness) > 0.01
         assert seen.faststart and seen.bright > 40 and seen.moved > 1
-        found.setdefault(output["role"], []).append(path)
     return found
 
 
@@ -43,6 +46,11 @@ async def test_from_footage_to_a_finished_reel(api: Api, story: Story, tmp_path:
     cut = await outputs(api, {"kind": "annotate", "game_id": story.game_id, "captions": True}, tmp_path)
     assert [look(path).frames for path in cut["clip"]] == [50, 40]
     assert [look(path).frames for path in cut["compilation"]] == [90]
+    tsv, told = cut["annotations"]
+    assert tsv.read_text("utf-8-sig").startswith("name\tstart\tend\t")
+    rows = json.loads(told.read_text())["clips"]
+    assert [row["file"] for row in rows] == [path.name.removeprefix("annotate-") for path in cut["clip"]]
+    assert [(row["joined_start_ms"], row["joined_end_ms"]) for row in rows] == [(0, 2000), (2000, 3600)]
 
     [working] = (await outputs(api, {"kind": "framing", "reel_id": story.reel_id}, tmp_path))["working"]
     assert look(working).frames == round(REEL_S * FPS)

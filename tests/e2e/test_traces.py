@@ -32,7 +32,7 @@ def named(node: Node, end: str, kind: str) -> list[Node]:
 
 async def whole_tree(stack: Stack, trace_id: str, parent_id: str) -> Node:
     """The trace once every span of it has ended: a span is written at its end, so parents come last."""
-    for _ in range(100):
+    for _ in range(600):
         roots = trace.tree(trace.spans(stack.traces, trace_id))
         if len(roots) == 1 and roots[0].span["parent_id"] == parent_id and named(roots[0], "finish export", "internal"):
             return roots[0]

@@ -18,7 +18,8 @@ from chassis.ids import uuid7
 from gateway.__main__ import Gateway, assemble, wall_ms
 from gateway.config import Config
 from gateway.http.connections import Listener
-from gateway.ports import Databases, Objects, Renderer
+from gateway.ports import Archive, Databases, Objects, Renderer
+from tests.fakes.gateway_archive import AwayArchive
 from tests.fakes.gateway_databases import FakeDatabases
 from tests.fakes.gateway_objects import FakeObjects
 from tests.fakes.gateway_renderer import FakeRenderer
@@ -214,7 +215,7 @@ class Serving:
 
 @asynccontextmanager
 async def serving(
-    settings: Config, databases: Databases, objects: Objects, renderer: Renderer, **clocks: Any
+    settings: Config, databases: Databases, archive: Archive, objects: Objects, renderer: Renderer, **clocks: Any
 ) -> AsyncIterator[Serving]:
     """The gateway over any ports, on a free port."""
     tasks: set[asyncio.Task[None]] = set()
@@ -226,7 +227,7 @@ async def serving(
         task.add_done_callback(tasks.discard)
         return task
 
-    gateway = assemble(settings, databases, objects, renderer, spawn, **clocks)
+    gateway = assemble(settings, databases, archive, objects, renderer, spawn, **clocks)
     listener = Listener(gateway.application)
     port = await listener.start("127.0.0.1", 0)
     try:
@@ -244,12 +245,16 @@ async def running(
     settings: Config | None = None, databases: FakeDatabases | None = None, **clocks: Any
 ) -> AsyncIterator[Api]:
     """The gateway over fakes, on a free port."""
-    fakes = databases or FakeDatabases(), FakeObjects(), FakeRenderer()
-    async with serving(settings or config(), *fakes, **clocks) as started, Client(started.url) as page:
-        yield Api(started.url, started.gateway, *fakes, page, started.tasks)
+    found, objects, renderer = databases or FakeDatabases(), FakeObjects(), FakeRenderer()
+    settings = settings or config()
+    async with (
+        serving(settings, found, AwayArchive(), objects, renderer, **clocks) as started,
+        Client(started.url) as page,
+    ):
+        yield Api(started.url, started.gateway, found, objects, renderer, page, started.tasks)
 
 
-async def until(condition: Any, timeout_s: float = 5.0) -> None:
+async def until(condition: Any, timeout_s: float = 60.0) -> None:
     """Waits until an async or plain condition holds."""
     async with asyncio.timeout(timeout_s):
         while True:

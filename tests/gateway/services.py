@@ -16,8 +16,10 @@ import storage.__main__
 import storage.config
 from chassis.config import Base, Reader, Secret
 from chassis.credentials import new_key
+from chassis.peers import Peers
 from chassis.process import Life
 from chassis.rpc_client import Channel
+from gateway.clients.archive import DbSyncArchive
 from gateway.clients.databases import DbSync
 from gateway.clients.objects import Storage
 from tests.fakes.object_store import ObjectStore
@@ -32,6 +34,7 @@ class Services:
     """The gateway's two ports over gRPC."""
 
     databases: DbSync
+    archive: DbSyncArchive
     objects: Storage
 
 
@@ -39,17 +42,19 @@ class Services:
 async def services(store: ObjectStore, folder: Path) -> AsyncIterator[Services]:
     """Both services, answering."""
     async with AsyncExitStack() as stack:
-        channels = {}
-        for name, read, serve in (
-            ("dbsync", dbsync.config.read, dbsync.__main__.serve),
-            ("storage", storage.config.read, storage.__main__.serve),
-        ):
-            port = await stack.enter_async_context(_serving(store, folder, read, serve))
-            channels[name] = Channel(f"127.0.0.1:{port}", audience=name, base=BASE)
-            stack.push_async_callback(channels[name].close)
-        for channel in channels.values():
-            assert await channel.ready(20.0)
-        yield Services(DbSync(channels["dbsync"]), Storage(channels["storage"]))
+        addresses = [
+            f"127.0.0.1:{await stack.enter_async_context(_serving(store, folder, read, serve))}"
+            for read, serve in (
+                (dbsync.config.read, dbsync.__main__.serve),
+                (storage.config.read, storage.__main__.serve),
+            )
+        ]
+        databases = Peers(addresses[:1], audience="dbsync", base=BASE)
+        objects = Channel(addresses[1], audience="storage", base=BASE)
+        for channel in (databases, objects):
+            stack.push_async_callback(channel.close)
+            assert await channel.ready(60.0)
+        yield Services(DbSync(databases), DbSyncArchive(databases), Storage(objects))
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from chassis.rpc_client import Channel
 from gateway.clients import specs as messages
 from gateway.clients.renderer import Render
 from gateway.domain import specs
+from gateway.domain.exports import Role
 from gateway.domain.jobs import JobState
 from gateway.domain.reels import Aspect, CropKey, Effect, EllipseKey, Framing, Overlay, Region, Segment, Trim
 from gateway.library import games
@@ -53,7 +54,7 @@ async def real(store: ObjectStore, tmp_path: Path) -> AsyncIterator[Services]:
 @pytest.fixture
 async def gateway(real: Services) -> AsyncIterator[Serving]:
     """The gateway over them; render is a fake."""
-    async with serving(config(), real.databases, real.objects, FakeRenderer()) as started:
+    async with serving(config(), real.databases, real.archive, real.objects, FakeRenderer()) as started:
         yield started
 
 
@@ -170,7 +171,7 @@ def test_render_accepts_every_plan() -> None:
             specs.annotate("x", "Final", [CUT, CUT], captions=True, instant=False),
         ):
             read = spec_from(messages.message(plan.spec))
-            assert read.names == tuple(output.name for output in plan.outputs)
+            assert read.names == tuple(one.name for one in plan.outputs if one.role is not Role.ANNOTATIONS)
     instant = spec_from(messages.message(specs.annotate("x", "Final", [CUT], captions=False, instant=True).spec))
     assert instant.mode is Mode.INSTANT
 

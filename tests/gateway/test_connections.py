@@ -20,7 +20,23 @@ async def raw(api: Api, *pieces: bytes, pause_s: float = 0.0) -> bytes:
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(pause_s)
-        return await asyncio.wait_for(reader.read(), 5)
+        return await asyncio.wait_for(reader.read(), 60)
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def dribbled(api: Api, start: bytes) -> bytes:
+    """What the gateway answers before it closes, to whoever sends a byte now and then for as long as it does not."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(api.url.rpartition(":")[2]))
+    writer.write(start)
+    answer = asyncio.create_task(reader.read())
+    try:
+        async with asyncio.timeout(60):
+            while not (await asyncio.wait([answer], timeout=0.05))[0]:
+                writer.write(b"x")
+        return await answer
     except ConnectionError:
         return b""
     finally:
@@ -45,11 +61,8 @@ async def test_what_is_no_http_is_a_problem_too(api: Api, noise: bytes) -> None:
 
 
 async def test_headers_that_dribble_are_cut_off(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEADERS_S", 0.3)
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    assert await raw(api, b"GET /healthz HT", *[b"x"] * 8, pause_s=0.1) == b""
-    assert loop.time() - began < 3
+    monkeypatch.setattr(connections, "HEADERS_S", 0.5)
+    assert await dribbled(api, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ") == b""
     second = await raw(api, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET /heal", pause_s=0.1)
     assert second.startswith(b"HTTP/1.1 200") and second.count(b"HTTP/1.1") == 1
 
@@ -81,6 +94,6 @@ async def test_connections_are_counted(api: Api, monkeypatch: pytest.MonkeyPatch
     port = int(api.url.rpartition(":")[2])
     kept = await asyncio.open_connection("127.0.0.1", port)
     refused = await asyncio.open_connection("127.0.0.1", port)
-    assert await asyncio.wait_for(refused[0].read(), 5) == b""
+    assert await asyncio.wait_for(refused[0].read(), 60) == b""
     for _, writer in (kept, refused):
         writer.close()

@@ -260,7 +260,7 @@ async def test_a_bug_is_masked_and_noted(api: Api, caplog: pytest.LogCaptureFixt
 
 
 async def test_too_many_requests_are_told_when_to_come_back() -> None:
-    async with running(config(rate_per_s=0.5, rate_burst=3)) as api:
+    async with running(config(rate_per_s=0.001, rate_burst=3)) as api:
         answers = [await api.page.get("/api/games") for _ in range(5)]
         assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]
         check_problem(answers[-1], 429, "rate_limited")

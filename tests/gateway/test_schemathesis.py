@@ -55,7 +55,7 @@ def target() -> Iterator[Target]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
-    assert started.wait(20)
+    assert started.wait(60)
     yield found[0]
     loops[0].call_soon_threadsafe(stop.set)
     thread.join(20)
@@ -74,4 +74,4 @@ def test_no_request_breaks_it(case: schemathesis.Case[Any], target: Target) -> N
         case.path_parameters.update({name: target.ids[name] for name in case.path_parameters})
         if "If-Match" in case.headers and len(case.headers["If-Match"]) % 2:
             case.headers["If-Match"] = '"8"'
-    case.call_and_validate(base_url=target.url, checks=CHECKS, timeout=20)
+    case.call_and_validate(base_url=target.url, checks=CHECKS, timeout=60)

@@ -44,8 +44,11 @@ def test_annotate_cuts_every_clip_and_joins_them() -> None:
     assert first.notes == "what a run\n#goal #left\n★★★★☆"
     assert (plan.spec.folder, plan.spec.name) == ("raw_clips/x", "cup-final-clips.mp4")
     assert [(one.role, one.clip_id) for one in plan.outputs] == [
-        (Role.CLIP, "c"), (Role.CLIP, "d"), (Role.COMPILATION, None)]  # fmt: skip
-    assert {one.name for one in plan.outputs} == {first.output_name, second.output_name, plan.spec.name}
+        (Role.CLIP, "c"), (Role.CLIP, "d"), (Role.COMPILATION, None), *[(Role.ANNOTATIONS, None)] * 2,
+    ]  # fmt: skip
+    sheets = {"cup-final-clips.tsv", "cup-final-clips.json"}
+    assert {one.name for one in plan.outputs} == {first.output_name, second.output_name, plan.spec.name, *sheets}
+    assert plan.spec.sheet == "cup-final-clips"
 
 
 def test_an_instant_annotate_burns_nothing_in() -> None:

@@ -107,7 +107,7 @@ async def test_waiting_for_the_database_is_counted() -> None:
     databases.delay_s = 0.02
     clock = sync_time.start()
     await Store(databases, MIGRATIONS).read("someone", games.all_games())
-    assert 0.06 <= clock.seconds < 5.0  # the refused read, head, migration, the read again
+    assert clock.seconds >= 0.06  # the refused read, head, migration, the read again
 
 
 async def test_a_fault_that_is_no_conflict_of_ours_goes_on_as_it_is() -> None:

@@ -30,7 +30,7 @@ from tests.web.fake_gateway import FakeGateway
 from tests.web.fake_product import Product
 from tests.web.fake_store import FakeStore
 
-expect.set_options(timeout=15_000)  # a loaded machine is no failure
+expect.set_options(timeout=60_000)  # a loaded machine is no failure
 
 LAPTOP: ViewportSize = {"width": 1366, "height": 768}
 PHONE: ViewportSize = {"width": 390, "height": 844}
@@ -70,7 +70,7 @@ class World:
         return page
 
 
-async def holds(element: Locator, condition: str, limit_s: float = 20.0) -> None:
+async def holds(element: Locator, condition: str, limit_s: float = 60.0) -> None:
     """Waits until the script says yes of the element.
 
     Playwright's own wait evaluates text inside the page, which the app's content policy forbids.
@@ -143,7 +143,7 @@ def make_footage(path: Path, seconds: int) -> None:
         *encode,
         str(path),
     ]
-    subprocess.run(command, check=True, timeout=60, capture_output=True)
+    subprocess.run(command, check=True, timeout=120, capture_output=True)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -185,7 +185,7 @@ async def world(
     context = await chrome.new_context(
         viewport=viewport, has_touch=phone, is_mobile=phone, accept_downloads=True, locale="en-GB"
     )
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     errors = Errors()
     yield World(origin, gateway, store, context, errors, footage)
     await context.close()

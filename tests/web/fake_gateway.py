@@ -182,7 +182,7 @@ def problem(status: int, reason: str, detail: str, **extra: Any) -> web.Response
     return web.Response(status=status, text=json.dumps(body), content_type="application/problem+json")
 
 
-async def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
     """Waits until the condition holds; raises TimeoutError when it does not come about."""
     ends_s = time.monotonic() + limit_s
     while not condition():

@@ -21,6 +21,7 @@ class FakeStore:
     delay_s: float = 0.0
     puts: list[tuple[str, int]] = field(default_factory=list)
     held: asyncio.Event = field(default_factory=asyncio.Event)
+    under_way: int = 0
 
     def __post_init__(self) -> None:
         self.held.set()
@@ -51,6 +52,13 @@ class FakeStore:
         return web.Response(status=204, headers=self._cors())
 
     async def _put(self, request: web.Request) -> web.Response:
+        self.under_way += 1
+        try:
+            return await self._keep(request)
+        finally:
+            self.under_way -= 1
+
+    async def _keep(self, request: web.Request) -> web.Response:
         upload, number = request.match_info["upload"], int(request.match_info["number"])
         body = await request.read()
         await self.held.wait()

@@ -54,7 +54,7 @@ def stack(shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 async def real(chrome: Browser, stack: Stack, tmp_path: Path) -> AsyncIterator[Real]:
     """A page on the running system."""
     context = await chrome.new_context(viewport=LAPTOP, accept_downloads=True, locale="en-GB")
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     errors = Errors()
     page = await context.new_page()
     watch(page, errors)

@@ -34,7 +34,7 @@ async def test_after_a_reload_only_what_is_missing_is_sent(world: World) -> None
     world.store.delay_s = 0
     video = only(world.gateway.product.tables["videos"])
     await expect(page.get_by_text("was interrupted")).to_be_visible()
-    await asyncio.sleep(0.3)  # what was on its way may still arrive
+    await until(lambda: not world.store.under_way)  # what was on its way may still arrive
     there = set(world.store.parts[video["id"]])
     world.store.puts.clear()
     await page.get_by_label("Choose the file again").last.set_input_files(world.footage)
@@ -63,7 +63,7 @@ async def test_refused_addresses_and_a_stumbling_store_do_not_end_an_upload(worl
     page = await world.open()
     world.store.faults = [403, 500, 503, 403]
     await add_game(world, page)
-    await until(lambda: ready(world), 20)
+    await until(lambda: ready(world))
     assert (
         world.store.folder / only(world.gateway.product.tables["videos"])["id"]
     ).read_bytes() == world.footage.read_bytes()
@@ -80,7 +80,7 @@ async def test_an_upload_waits_for_the_gateway_and_goes_on(world: World) -> None
     await expect(page.get_by_text("The upload stopped")).to_have_count(0)
     world.store.delay_s = 0
     await world.gateway.start()
-    await until(lambda: ready(world), 20)
+    await until(lambda: ready(world))
 
 
 async def test_two_halves_make_one_game_and_are_both_sent(world: World, tmp_path: Path) -> None:

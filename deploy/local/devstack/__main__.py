@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, port in settings.DEFAULT_PORTS.items():
         variable = settings.port_setting(name)
         common.add_argument(f"--port-{name}", dest=variable, metavar="PORT", help=f"{variable}; default {port}")
+    common.add_argument(
+        "--dbsync", dest="REEL_DBSYNCS", metavar="COUNT", help="so many dbsync processes (REEL_DBSYNCS; default 1)"
+    )
     for name, function, words in (
         ("run", run, "start the whole system; Ctrl-C stops it"),
         ("demo", demo, "the main job without a browser, on the running system or one of its own"),

@@ -18,6 +18,8 @@ OLDEST_PYTHON = (3, 11)
 # between the look and the part's start.
 _FREE_PORTS = range(20_000, 32_000)
 DEFAULT_PORTS = {"objectstore": 9000, "storage": 8101, "dbsync": 8102, "render": 8103, "gateway": 8000, "web": 5173}
+MOST_DBSYNCS = 9
+DBSYNC_PORT_STEP = 10  # from one dbsync's port to the next one's
 
 
 class CannotStart(Exception):
@@ -30,6 +32,11 @@ class Settings:
 
     data: Path
     ports: Mapping[str, int]
+
+    @property
+    def dbsyncs(self) -> tuple[str, ...]:
+        """The dbsync processes' names among the ports."""
+        return tuple(name for name in self.ports if name.partition("-")[0] == "dbsync")
 
     @property
     def api_origin(self) -> str:
@@ -49,7 +56,12 @@ class Settings:
 
 def port_setting(name: str) -> str:
     """The setting that changes a part's port."""
-    return f"REEL_PORT_{name.upper()}"
+    return f"REEL_PORT_{name.partition('-')[0].upper()}"
+
+
+def dbsync_names(count: int) -> tuple[str, ...]:
+    """So many dbsync processes as parts: dbsync, dbsync-2, …"""
+    return ("dbsync", *(f"dbsync-{number}" for number in range(2, count + 1)))
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -61,6 +73,12 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
             faults.append(f"{port_setting(name)} must be a port, 1 to 65535, not {text!r}")
             continue
         ports[name] = int(text)
+    count = environ.get("REEL_DBSYNCS", "") or "1"
+    if not count.isdigit() or not 1 <= int(count) <= MOST_DBSYNCS:
+        faults.append(f"REEL_DBSYNCS must be 1 to {MOST_DBSYNCS}, not {count!r}")
+    elif "dbsync" in ports:
+        for number, name in enumerate(dbsync_names(int(count))):
+            ports[name] = ports["dbsync"] + DBSYNC_PORT_STEP * number
     if len(set(ports.values())) != len(ports):
         faults.append("two parts have the same port: " + ", ".join(f"{k} {v}" for k, v in ports.items()))
     if faults:
@@ -68,11 +86,11 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
     return Settings(Path(environ.get("REEL_DATA", "") or ROOT / ".data").absolute(), ports)
 
 
-def free(data: Path) -> Settings:
+def free(data: Path, dbsyncs: int = 1) -> Settings:
     """For tests: free ports and a folder of one's own."""
     chosen: dict[str, int] = {}
     candidates = iter(random.SystemRandom().sample(_FREE_PORTS, 500))
-    for name in DEFAULT_PORTS:
+    for name in (*DEFAULT_PORTS, *dbsync_names(dbsyncs)[1:]):
         chosen[name] = next(port for port in candidates if _is_free(port))
     return Settings(data, chosen)
 

@@ -49,7 +49,8 @@ def parts(settings: Settings, keys: Keys) -> tuple[Part, ...]:
             "TRACE_DIR": str(data / "traces"),
         }
 
-    inner = {"STORAGE_ADDRESS": at("storage"), "DBSYNC_ADDRESS": at("dbsync")}
+    dbsync = {**base("dbsync"), **store}
+    inner = {"STORAGE_ADDRESS": at("storage"), "DBSYNC_ADDRESS": ",".join(at(name) for name in settings.dbsyncs)}
     return (
         Part(
             "objectstore",
@@ -65,8 +66,9 @@ def parts(settings: Settings, keys: Keys) -> tuple[Part, ...]:
             },
         ),
         Part("storage", "storage", ports["storage"], "grpc", {**base("storage"), **store}),
-        Part(
-            "dbsync", "dbsync", ports["dbsync"], "grpc", {**base("dbsync"), **store, "CACHE_DIR": str(data / "dbsync")}
+        *(
+            Part(name, "dbsync", ports[name], "grpc", {**dbsync, "LISTEN": at(name), "CACHE_DIR": str(data / name)})
+            for name in settings.dbsyncs
         ),
         Part(
             "render", "render", ports["render"], "grpc", {**base("render"), **inner, "WORK_DIR": str(data / "render")}

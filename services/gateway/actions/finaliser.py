@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from chassis import tracing
 from chassis.faults import Fault, Kind
-from gateway.domain.exports import Export, Plan
+from gateway.domain.exports import Export, Plan, Role
 from gateway.domain.ids import derive
 from gateway.domain.jobs import Job, JobError, JobState
 from gateway.library import exports as rows
@@ -104,7 +104,15 @@ class Finaliser:
             if fault.reason not in ("idempotency_key_expired", "idempotency_key_reused"):
                 raise
             written = await self._store.system_write(user_id, steps)
-        reading = await self._store.read(user_id, rows.one_export(export_id), min_version=written.stamp.version)
+        found = await self._row(user_id, export_id, written.stamp.version)
+        if written.replayed and not found.terminal:
+            # A restore has brought back the time before it ended; what the key remembers is not in that.
+            written = await self._store.system_write(user_id, steps)
+            found = await self._row(user_id, export_id, written.stamp.version)
+        return found
+
+    async def _row(self, user_id: str, export_id: str, min_version: int) -> Export:
+        reading = await self._store.read(user_id, rows.one_export(export_id), min_version=min_version)
         found = rows.read_exports(*reading.results)
         if not found:
             raise missing("export")
@@ -116,7 +124,9 @@ def _sound(job: Job, plan: Plan) -> Job:
     if job.state is not JobState.SUCCEEDED:
         return job
     made, planned = {output.name for output in job.outputs}, {output.name for output in plan.outputs}
-    if made == planned and len(job.outputs) == len(planned):
+    # A render from before there were annotations makes none.
+    videos = {output.name for output in plan.outputs if output.role is not Role.ANNOTATIONS}
+    if videos <= made <= planned and len(job.outputs) == len(made):
         return job
     error = JobError("outputs_missing", "The renderer did not make all videos; try again.", retryable=True)
     return replace(job, state=JobState.FAILED, outputs=(), error=error)

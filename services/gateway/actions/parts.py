@@ -8,6 +8,7 @@ from gateway.actions.events import Hub
 from gateway.actions.exports import Exports
 from gateway.actions.readiness import Readiness
 from gateway.actions.sessions import Sessions
+from gateway.library.archive import Archive
 from gateway.library.store import Store
 from gateway.ports import Objects, Renderer
 
@@ -18,6 +19,7 @@ class Parts:
 
     environment: str
     library: Store
+    archive: Archive
     sessions: Sessions
     objects: Objects
     renderer: Renderer

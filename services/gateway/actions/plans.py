@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chassis import faults
-from gateway.domain import specs
+from gateway.domain import annotation, specs
 from gateway.domain.actor import Actor
 from gateway.domain.clips import Clip
 from gateway.domain.exports import ExportKind, ExportRequest, Plan
@@ -54,7 +54,7 @@ async def _of_game(store: Store, actor: Actor, export_id: str, request: ExportRe
         raise faults.invalid(
             "too_many_clips", f"One export takes {MAX_EXPORT_CLIPS} clips; choose fewer.", field="clip_ids"
         )
-    cuts = _cuts(clips, game_rows.read_videos(reading.results[1]))
+    cuts = _cuts(clips, game_rows.read_videos(reading.results[1]))  # of the whole game, in order
     return specs.annotate(export_id, games[0].name, cuts, captions=request.captions, instant=request.instant)
 
 
@@ -80,7 +80,8 @@ async def _of_reel(store: Store, actor: Actor, export_id: str, request: ExportRe
 
 def _cuts(clips: list[Clip], videos: list[StoredVideo]) -> list[specs.Cut]:
     by_id = {stored.video.id: stored for stored in videos}
-    return [specs.Cut(clip, by_id[clip.video_id]) for clip in clips]
+    begins = annotation.begins_ms(videos)
+    return [specs.Cut(clip, by_id[clip.video_id], video_at_ms=begins[clip.video_id]) for clip in clips]
 
 
 def _framed(reel: Reel, clips: list[Clip], videos: list[StoredVideo]) -> list[specs.Cut]:

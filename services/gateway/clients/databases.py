@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from chassis import rpc_faults
 from chassis.faults import Fault, Kind
-from chassis.rpc_client import Channel
+from chassis.peers import Peers
 from gateway.ports import Commit, Committed, Head, Reading, RowKey, Rows, Scalar, Staleness, Statement
 from reel.dbsync.v1 import dbsync_pb2 as pb
 from reel.dbsync.v1.dbsync_pb2_grpc import DbSyncServiceStub
@@ -19,7 +19,7 @@ HEAD_S = 5.0
 class DbSync:
     """The databases of dbsync; a database's id is the tenant of its calls."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Peers) -> None:
         self._channel = channel
         self._stub = DbSyncServiceStub(channel.grpc)
 
@@ -47,14 +47,14 @@ class DbSync:
             idempotency_key=commit.idempotency_key,
             author=commit.author,
             depends_on=[
-                pb.RowRef(table=row.table, key=[_value(part) for part in row.key]) for row in commit.depends_on
+                pb.RowRef(table=row.table, key=[value_of(part) for part in row.key]) for row in commit.depends_on
             ],
             set_schema_version=commit.set_schema_version,
         )
         try:
             answer = await self._channel.call(self._stub.Commit, request, tenant=commit.database, timeout_s=COMMIT_S)
         except Fault as fault:
-            raise _staleness(fault) from fault
+            raise staleness_of(fault) from fault
         results = tuple(_rows(one.rows) for one in answer.results)
         return Committed(answer.version, answer.base_version, results, answer.replayed)
 
@@ -70,11 +70,12 @@ class DbSync:
 
 
 def _statement(statement: Statement) -> pb.Statement:
-    parameters = [_value(value) for value in statement.parameters]
+    parameters = [value_of(value) for value in statement.parameters]
     return pb.Statement(sql=statement.sql, parameters=parameters, require_rows=statement.require_rows)
 
 
-def _value(value: Scalar) -> pb.Value:
+def value_of(value: Scalar) -> pb.Value:
+    """A parameter."""
     if value is None:
         return pb.Value(null=pb.Null())
     if isinstance(value, bool | int):
@@ -86,7 +87,8 @@ def _value(value: Scalar) -> pb.Value:
     return pb.Value(blob=value)
 
 
-def _scalar(value: pb.Value) -> Scalar:
+def scalar_of(value: pb.Value) -> Scalar:
+    """A result."""
     kind = value.WhichOneof("kind")
     if kind == "integer":
         return value.integer
@@ -100,15 +102,15 @@ def _scalar(value: pb.Value) -> Scalar:
 
 
 def _rows(rows: pb.RowSet) -> Rows:
-    return Rows(tuple(rows.columns), tuple(tuple(_scalar(value) for value in row.values) for row in rows.rows))
+    return Rows(tuple(rows.columns), tuple(tuple(scalar_of(value) for value in row.values) for row in rows.rows))
 
 
-def _staleness(fault: Fault) -> Fault:
+def staleness_of(fault: Fault) -> Fault:
     """A conflict in the port's words; any other fault as it is."""
     detail = rpc_faults.detail(fault, pb.ConflictDetail)
     if fault.kind is not Kind.CONFLICT or detail is None:
         return fault
-    rows = tuple(RowKey(one.row.table, tuple(_scalar(part) for part in one.row.key)) for one in detail.rows)
+    rows = tuple(RowKey(one.row.table, tuple(scalar_of(part) for part in one.row.key)) for one in detail.rows)
     stale = Staleness(detail.base_version, detail.head_version, rows)
     words = (
         "This was changed elsewhere since you read it. Refresh to get the latest; your own words are still with you."

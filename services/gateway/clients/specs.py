@@ -28,6 +28,7 @@ def message(spec: RenderSpec) -> pb.RenderSpec:
             height=spec.height,
             quality=pb.QUALITY_STANDARD,
             poster=True,
+            sheet=spec.sheet,
         ),
         audio=pb.Audio(include=True),
         metadata=pb.Metadata(title=spec.title),
@@ -41,7 +42,7 @@ def _clip(clip: SpecClip) -> pb.Clip:
         in_us=clip.in_us,
         out_us=clip.out_us,
         output_name=clip.output_name,
-        metadata=pb.Metadata(title=clip.title, notes=clip.notes),
+        metadata=pb.Metadata(title=clip.title, notes=clip.notes, fields=[_field(*field) for field in clip.fields]),
     )
     for span in clip.speed_spans:
         rate = pb.Rational(num=span.rate.num, den=span.rate.den)
@@ -55,6 +56,18 @@ def _clip(clip: SpecClip) -> pb.Clip:
     if clip.caption_title or clip.caption_text:
         made.caption.CopyFrom(pb.Caption(title=clip.caption_title, text=clip.caption_text))
     return made
+
+
+def _field(name: str, value: str | int | tuple[str, ...] | None) -> pb.Field:
+    match value:
+        case None:
+            return pb.Field(name=name)
+        case str():
+            return pb.Field(name=name, text=value)
+        case int():
+            return pb.Field(name=name, number=value)
+        case _:
+            return pb.Field(name=name, words=pb.Field.Words(words=value))
 
 
 def _overlay(spot: SpecSpotlight) -> pb.Overlay:

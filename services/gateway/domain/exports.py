@@ -28,6 +28,7 @@ class Role(StrEnum):
 
     CLIP = "clip"
     COMPILATION = "compilation"
+    ANNOTATIONS = "annotations"  # what was said of the clips, as a file
     WORKING = "working"
     FINAL = "final"
 
@@ -63,7 +64,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Output:
-    """A finished video of an export."""
+    """A finished file of an export: a video, but for annotations."""
 
     id: str
     export_id: str

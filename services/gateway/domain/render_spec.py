@@ -6,6 +6,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# A column and what is written there.
+SpecField = tuple[str, str | int | tuple[str, ...] | None]
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -50,6 +53,7 @@ class SpecClip:
     caption_text: str = ""
     title: str = ""
     notes: str = ""
+    fields: tuple[SpecField, ...] = ()  # of its row in the sheet
 
 
 @dataclass(frozen=True)
@@ -96,3 +100,4 @@ class RenderSpec:
     spotlights: tuple[SpecSpotlight, ...] = ()
     instant: bool = False
     title: str = ""
+    sheet: str = ""  # the name, without its ending, of the sheet of the clips' fields

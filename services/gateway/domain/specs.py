@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from chassis import faults
+from gateway.domain import annotation
 from gateway.domain.clips import Clip
 from gateway.domain.exports import Output, Plan, PlannedOutput, Role
 from gateway.domain.footage import StoredVideo, VideoState
@@ -37,6 +38,8 @@ RING_COLOR = "#ffd400"
 MIN_SIDE = 0.02  # of a window, as a fraction
 MAX_LENGTH_US = 4 * 3600 * 1_000_000
 MAX_CAPTION_CHARS = 1500
+MAX_NOTES_CHARS = 2000  # in a video file: render's bound
+SHEET_ENDINGS = (".tsv", ".json")
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,11 @@ class Cut:
     clip: Clip
     source: StoredVideo
     framing: Framing | None = None
+    video_at_ms: int | None = None  # when the video begins on the game's clock, where that is known
 
 
 def annotate(export_id: str, game_name: str, cuts: Sequence[Cut], *, captions: bool, instant: bool) -> Plan:
-    """Each clip alone, and a compilation of all."""
+    """Each clip alone, a compilation of all, and what was said of them beside it."""
     if not cuts:
         raise faults.precondition("no_clips", "There is no clip to export yet; mark one first.")
     clips, outputs = [], []
@@ -69,14 +73,21 @@ def annotate(export_id: str, game_name: str, cuts: Sequence[Cut], *, captions: b
             caption_title=cut.clip.name if captions else "",
             caption_text=cut.clip.notes[:MAX_CAPTION_CHARS] if captions else "",
             title=cut.clip.name,
-            notes=notes,
+            notes=notes[:MAX_NOTES_CHARS],  # all of it stands in the sheet
+            fields=annotation.fields(cut.clip, cut.source, cut.video_at_ms),
         )
         clips.append(clip)
         outputs.append(PlannedOutput(name, Role.CLIP, cut.clip.id))
-    joined = f"{slug(game_name, 'game')}-clips.mp4"
-    outputs.append(PlannedOutput(joined, Role.COMPILATION))
+    joined = f"{slug(game_name, 'game')}-clips"
+    outputs.append(PlannedOutput(f"{joined}.mp4", Role.COMPILATION))
+    outputs += [PlannedOutput(f"{joined}{ending}", Role.ANNOTATIONS) for ending in SHEET_ENDINGS]
     spec = RenderSpec(
-        clips=tuple(clips), folder=f"raw_clips/{export_id}", name=joined, instant=instant, title=game_name
+        clips=tuple(clips),
+        folder=f"raw_clips/{export_id}",
+        name=f"{joined}.mp4",
+        instant=instant,
+        title=game_name,
+        sheet=joined,
     )
     return Plan(spec, tuple(outputs))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.http.handlers import accounts, clips, exports, games, health, reels, videos
+from gateway.http.handlers import accounts, clips, exports, games, health, history, reels, videos
 
 ROUTES = (
     *health.ROUTES,
@@ -12,4 +12,5 @@ ROUTES = (
     *clips.ROUTES,
     *reels.ROUTES,
     *exports.ROUTES,
+    *history.ROUTES,
 )

@@ -277,7 +277,7 @@ class Clip(Struct, frozen=True):
 class Output(Struct, frozen=True):
     id: str
     name: str
-    role: Literal["clip", "compilation", "working", "final"]
+    role: Literal["clip", "compilation", "annotations", "working", "final"]
     clip_id: str | None
     size_bytes: int
     duration_ms: int

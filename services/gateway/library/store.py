@@ -23,7 +23,7 @@ from chassis.ids import uuid7
 from gateway.domain.actor import Actor, Stamp
 from gateway.library import sync_time
 from gateway.library.steps import Step
-from gateway.ports import Commit, Databases, Reading, RowKey, Rows, Scalar, Statement
+from gateway.ports import Commit, Databases, Reading, RowKey, Rows, Scalar, SchemaStep, Statement
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,20 @@ class Store:
         self._schema_version = migrations[-1].version
         self._announce = announce
 
+    @property
+    def schema_version(self) -> int:
+        """The newest one that this code knows."""
+        return self._schema_version
+
+    @property
+    def schema_steps(self) -> tuple[SchemaStep, ...]:
+        """Every migration, from the schema version before it."""
+        versions = (0, *(migration.version for migration in self._migrations))
+        return tuple(
+            SchemaStep(before, migration.version, migration.statements)
+            for before, migration in zip(versions, self._migrations, strict=False)
+        )
+
     async def read(self, database: str, statements: Sequence[Statement], *, min_version: int | None = None) -> Reading:
         """Results that see one version: at least `min_version`, or the newest when it is None."""
 
@@ -74,7 +88,7 @@ class Store:
             )
 
         try:
-            return await self._run(database, query)
+            return await self.run(database, query)
         except Fault as fault:
             if fault.reason == "invalid_argument" and min_version is not None:
                 raise faults.invalid(
@@ -136,17 +150,21 @@ class Store:
             depends_on=tuple(depends_on),
         )
         try:
-            done = await self._run(commit.database, lambda: self._databases.commit(commit))
+            done = await self.run(commit.database, lambda: self._databases.commit(commit))
         except Fault as fault:
-            if fault.reason == "invalid_argument" and await self._is_ahead(commit):
-                raise faults.invalid(
-                    "base_version_unknown", "If-Match names a version that does not exist; read again first."
+            if fault.reason == "requirement_unmet":
+                raise steps[int(fault.metadata["statement"])].unmet or faults.internal(
+                    "requirement_unmet", "A rule of the library was not met."
                 ) from fault
-            raise _meaning(fault, steps) from fault
+            raise await self.refusal(fault, commit.database, commit.base_version) from fault
         if not done.replayed:
             self._announce(commit.database, done.version, commit.author)
         base_version = None if actor.base_version is None else done.base_version or actor.base_version
         return Written(done.results, Stamp(done.version, base_version), done.replayed)
+
+    def announce(self, database: str, version: int, author: str) -> None:
+        """Tells the pages of a version that came about without `write`."""
+        self._announce(database, version, author)
 
     async def system_write(self, database: str, steps: Sequence[Step], *, key: str = "") -> Written:
         """Commits as the system: conflicts with nothing, so every step guards itself."""
@@ -158,7 +176,8 @@ class Store:
             head = await self._databases.head(database)
         return head.version, head.author
 
-    async def _run(self, database: str, call: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, database: str, call: Callable[[], Awaitable[T]]) -> T:
+        """What a call that names the schema version answers, the database migrated before it when it must be."""
         for _ in range(MIGRATION_ROUNDS):
             try:
                 with sync_time.measured():
@@ -169,8 +188,15 @@ class Store:
             await self._migrate(database)
         raise faults.unavailable("migrating", "Your library is being brought up to date; try again in a moment.")
 
-    async def _is_ahead(self, commit: Commit) -> bool:
-        return commit.base_version is not None and commit.base_version > (await self.head(commit.database))[0]
+    async def refusal(self, fault: Fault, database: str, base_version: int | None) -> Fault:
+        """dbsync's refusal of a change as what it means to the one who asked."""
+        if fault.reason == "invalid_argument" and base_version is not None:
+            version, _ = await self.head(database)
+            if base_version > version:
+                return faults.invalid(
+                    "base_version_unknown", "If-Match names a version that does not exist; read again first."
+                )
+        return _meaning(fault)
 
     async def _migrate(self, database: str) -> None:
         with sync_time.measured():
@@ -198,12 +224,7 @@ class Store:
         self._announce(database, done.version, "")
 
 
-def _meaning(fault: Fault, steps: Sequence[Step]) -> Fault:
-    """dbsync's refusal of a commit as what it means to the one who asked."""
-    if fault.reason == "requirement_unmet":
-        return steps[int(fault.metadata["statement"])].unmet or faults.internal(
-            "requirement_unmet", "A rule of the library was not met."
-        )
+def _meaning(fault: Fault) -> Fault:
     if fault.reason == "key_mismatch":
         return faults.invalid(
             "idempotency_key_reused", "This Idempotency-Key was used for another request; make a new one."

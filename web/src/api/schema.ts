@@ -17,7 +17,7 @@ export interface Overlay { regions: Region[] }
 export interface Region { start_ms: number; end_ms: number; effects: Effect[]; keys: EllipseKey[]; fade_ms?: number; shape?: "body" | "ground" }
 export interface Effect { kind: "brighten_inside" | "dim_outside" | "ring"; strength: number; color?: string | null }
 export interface EllipseKey { time_ms: number; center_x: number; center_y: number; radius_x: number; radius_y: number }
-export interface Output { id: string; name: string; role: "clip" | "compilation" | "final" | "working"; clip_id: string | null; size_bytes: number; duration_ms: number; width: number; height: number; fps: number; url: string; poster_url: string | null }
+export interface Output { id: string; name: string; role: "annotations" | "clip" | "compilation" | "final" | "working"; clip_id: string | null; size_bytes: number; duration_ms: number; width: number; height: number; fps: number; url: string; poster_url: string | null }
 export interface Export { id: string; kind: "annotate" | "framing" | "overlay" | "reel"; game_id: string | null; reel_id: string | null; state: "cancelled" | "failed" | "queued" | "running" | "succeeded"; progress: number; eta_s: number | null; phase: string; error: ExportError | null; outputs: Output[]; created_at: string; finished_at: string | null; sequence: number; trace_id: string }
 export interface ExportError { code: string; message: string; retryable: boolean }
 export interface Games { version: number; games: Game[] }
@@ -42,6 +42,14 @@ export interface NewAnnotateExport { kind: "annotate"; game_id: string; clip_ids
 export interface NewFramingExport { kind: "framing"; reel_id: string }
 export interface NewOverlayExport { kind: "overlay"; reel_id: string }
 export interface NewReelExport { kind: "reel"; reel_id: string }
+export interface HistoryFilter { before_version?: number; page_size?: number; table?: string | null; key?: string | null }
+export interface History { version: number; versions: PastVersion[]; next_before_version: number | null }
+export interface PastVersion { version: number; committed_at: string; commits: PastCommit[] }
+export interface PastCommit { id: string; author: string; kind: "edit" | "restore" | "schema" | "system" | "undo"; rows: PastRow[]; row_count: number; undoable: boolean; undoes: string | null; restores: number | null }
+export interface PastRow { table: string; key: (string | number | number | null)[]; change: "deleted" | "inserted" | "updated" }
+export interface UndoRequest { version: number; commit_id: string }
+export interface Changed { version: number }
+export interface RestoreRequest { version: number }
 export interface Problem { type: string; title: string; status: number; detail: string; trace_id: string; local_version?: number | null; remote_version?: number | null; conflicts?: Conflict[] | null }
 export interface Conflict { table: string; key: (string | number | number | null)[] }
 
@@ -87,4 +95,8 @@ export interface Routes {
   "POST /api/exports/{export_id}/retry": Call<{ export_id: string }, None, undefined, Export>;
   "GET /api/exports/{export_id}/outputs/{output_id}/file": Call<{ export_id: string; output_id: string }, { download?: boolean }, undefined, undefined>;
   "GET /api/exports/{export_id}/outputs/{output_id}/poster": Call<{ export_id: string; output_id: string }, { download?: boolean }, undefined, undefined>;
+  "GET /api/history": Call<None, { before_version?: number; page_size?: number; table?: string; key?: string }, undefined, History>;
+  "POST /api/undo": Call<None, None, UndoRequest, Changed>;
+  "POST /api/restore": Call<None, None, RestoreRequest, Changed>;
+  "GET /api/database.sqlite": Call<None, None, undefined, undefined>;
 }

@@ -58,7 +58,8 @@ function Progress(props: { job: Export }) {
 export function Outputs(props: { outputs: readonly Output[] }) {
   const main = props.outputs.find((output) => output.role !== "clip") ?? props.outputs[0];
   if (!main) return <p class="hint">The result is being stored…</p>;
-  const others = props.outputs.filter((output) => output !== main);
+  const notes = props.outputs.filter((output) => output.role === "annotations");
+  const others = props.outputs.filter((output) => output !== main && !notes.includes(output));
   return (
     <>
       <ResultVideo output={main} />
@@ -68,6 +69,13 @@ export function Outputs(props: { outputs: readonly Output[] }) {
           {span(main.duration_ms)} · {main.width} × {main.height} · {size(main.size_bytes)}
         </span>
       </div>
+      {notes.length > 0 && (
+        <div class="row">
+          {notes.map((output) => (
+            <Download key={output.id} output={output} label={output.name.endsWith(".tsv") ? "Notes as a table" : "Notes as JSON"} />
+          ))}
+        </div>
+      )}
       {others.length > 0 && (
         <details>
           <summary>The clips one by one ({others.length})</summary>
