@@ -14,45 +14,41 @@ from render.plan import ClipPlan, DrawnSpotlight, Plan, Window, strength
 from render.recorded import Sound
 from render.spec import Space, Text
 
-# What a change of tempo hears beyond its end, in s of the source.
-SOUND_SPARE_S = Fraction(1, 4)
-
 Open = Callable[[ClipPlan], Footage]
 Done = Callable[[ClipPlan, Footage, Sound | None], None]
 
 
 class Clips:
-    """Draws one plan's clips; a clip's source is opened for its first frame, and handed to `done` with its sound after
-    its last.
+    """Draws one plan's clips; a clip's source is opened for its first frame, and handed to `done` after its last, with
+    its sound when that is `heard` on the way.
     """
 
-    def __init__(self, plan: Plan, open_footage: Open, done: Done) -> None:
+    def __init__(self, plan: Plan, open_footage: Open, done: Done, *, heard: bool) -> None:
         self._plan = plan
         self._open = open_footage
         self._done = done
+        self._heard = heard
         self._texts: dict[int, Lettering] = {}
 
-    def frames(self, first_clip: int, last_clip: int) -> Iterator[Picture]:
-        """The timeline's frames of clips first to last, with their joints, without the overlays of output space."""
+    def frames(self, first: int, end: int) -> Iterator[Picture]:
+        """Frames [first, end) of the timeline, with their joints, without the overlays of output space.
+
+        A frame is the same whatever range it is drawn in; sound is heard from clips that lie in the range whole.
+        """
         plan = self._plan
-        held: Iterator[Picture] | None = None
-        joints = {joint.after: joint for joint in plan.joints}
-        for index in range(first_clip, last_clip + 1):
-            clip = plan.clips[index]
-            own = self._clip(clip)
-            skip = 0
-            if held is not None:
-                joint = joints[index - 1]
-                skip = joint.frames
-                for k in range(joint.frames):
-                    yield picture.dissolve(next(held), next(own), (k + 1) / (joint.frames + 1))
-                next(held, None)  # lets the older clip end
-            keep = clip.frames - skip - (joints[index].frames if index in joints and index < last_clip else 0)
-            for _ in range(keep):
-                yield next(own)
-            held = own if index in joints and index < last_clip else None
-            if held is None:
-                next(own, None)
+        coming = [clip for clip in plan.clips if clip.first < end and clip.end > first]
+        shown: dict[int, Iterator[Picture]] = {}
+        for number in range(first, end):
+            while coming and coming[0].first <= number:
+                clip = coming.pop(0)
+                shown[clip.index] = self._clip(clip, max(0, first - clip.first), min(clip.end, end) - clip.first)
+            pictures = [next(frames) for frames in shown.values()]
+            if len(pictures) == 1:
+                yield pictures[0]
+            else:
+                yield picture.dissolve(pictures[-2], pictures[-1], plan.dissolved(number))
+            for index in [index for index in shown if min(plan.clips[index].end, end) == number + 1]:
+                next(shown.pop(index), None)  # lets it end
 
     def finished(self, frame: Picture, number: int) -> Picture:
         """A timeline frame with the overlays of output space."""
@@ -75,13 +71,12 @@ class Clips:
             self._texts[index] = lettering.words(text.text, text.x, text.y, text.height, text.color, *size)
         return self._texts[index]
 
-    def _clip(self, clip: ClipPlan) -> Iterator[Picture]:
+    def _clip(self, clip: ClipPlan, begin: int, until: int) -> Iterator[Picture]:
         plan = self._plan
         footage = self._open(clip)
-        times = [clip.source_time(frame, plan.fps) for frame in range(clip.frames)]
-        sound = None
-        if plan.spec.audio:
-            sound = footage.sound(clip.pieces[0].source_from, clip.source_time(clip.frames, plan.fps) + SOUND_SPARE_S)
+        times = [clip.source_time(frame, plan.fps) for frame in range(begin, until)]
+        whole = (begin, until) == (0, clip.frames)
+        sound = footage.sound(*clip.heard(plan.fps)) if self._heard and whole else None
         words = lettering.caption(clip.clip.caption_title, clip.clip.caption_text, plan.width, plan.height)
         glued = [d for d in plan.spotlights if d.overlay.space is Space.SOURCE and d.overlay.clip_index == clip.index]
         aspect = plan.width / plan.height

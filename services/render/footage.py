@@ -10,21 +10,22 @@ its sound.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, BinaryIO
 
 import av
 import cv2
 import numpy as np
+from av.stream import Discard
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 from render import tonemap
 from render.plan import MICRO, SourceInfo
 from render.recorded import Sound
-from render.remote import SourceError
+from render.remote import RemoteFile, SourceError
 
 Plane = NDArray[np.uint8]
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,asf,mpeg,ogg"
@@ -37,6 +38,8 @@ HELD_MAX_S = 2  # how long the last picture may stand for what footage should ha
 # Sound is decoded from before the asked time, for its decoder to settle. Packets of other containers than MP4 lie in
 # the order of the file, sound up to this far before its picture.
 _SETTLE_S, _SKEW_S = Fraction(1, 10), Fraction(1)
+# A picture comes out of its decoder some packets after its own. What lies further is read a little at a time.
+_AHEAD_S = Fraction(1, 10)
 _BAD_PACKETS_MAX = 1000
 _HDR_TRANSFERS = (16, 18)  # PQ, HLG (ITU-T H.273)
 _UNSPECIFIED = 2  # of the colour codes of ITU-T H.273
@@ -48,11 +51,14 @@ _USUAL_RATES = tuple(Fraction(n) for n in (24, 25, 30, 48, 50, 60, 100, 120)) + 
 
 @dataclass(frozen=True)
 class Picture:
-    """One frame: full-size luma, half-size chroma, limited range BT.709."""
+    """One frame: full-size luma, half-size chroma, limited range BT.709; `frame` when these planes are all of one, so
+    that it can be encoded as it is.
+    """
 
     y: Plane
     u: Plane
     v: Plane
+    frame: av.VideoFrame | None = field(default=None, kw_only=True)
 
     @property
     def planes(self) -> tuple[Plane, Plane, Plane]:
@@ -79,6 +85,7 @@ class Footage:
     def __init__(self, file: BinaryIO | Any, name: str, beat: Callable[[], None] = lambda: None) -> None:
         self._name = name
         self._beat = beat
+        self._file = file
         try:
             self._container = open_container(file, name)
             self._video = picture_stream(self._container, name)
@@ -101,36 +108,67 @@ class Footage:
         """Ends reading."""
         self._container.close()
 
-    def frames(self, times_s: Iterable[Fraction], sound: Sound | None = None) -> Iterator[Picture]:
+    def frames(self, times_s: Sequence[Fraction], sound: Sound | None = None) -> Iterator[Picture]:
         """A picture for each of the rising times, in seconds from the first frame; the last one stays when footage
         ends.
 
         Sound packets that come by are handed to `sound`, whose end is read up to after the last picture.
         """
         reader: _Reader | None = None
-        current: av.VideoFrame | None = None
-        upcoming: av.VideoFrame | None = None
-        picture: tuple[av.VideoFrame, Picture] | None = None
+        current: _Timed | None = None
+        upcoming: _Timed | None = None
+        picture: tuple[_Timed, Picture] | None = None
+        self._expect(times_s[-1] + _AHEAD_S if times_s else None)
         for time_s in times_s:
             if reader is None:
                 reader, upcoming = self._begin(time_s, sound)
-            while upcoming is not None and (current is None or self._time(upcoming) <= time_s + TOLERANCE_S):
+            while upcoming is not None and (current is None or upcoming.at_s <= time_s + TOLERANCE_S):
                 current, upcoming = upcoming, reader.next_frame()
-            if current is None or (upcoming is None and time_s > self._end(current) + HELD_MAX_S):
-                ends = "" if current is None else f", it ends at {float(self._end(current)):.3f} s"
+            if current is None or (upcoming is None and time_s > current.end_s + HELD_MAX_S):
+                ends = "" if current is None else f", it ends at {float(current.end_s):.3f} s"
                 message = f"{self._name} has no picture at {float(time_s):.3f} s{ends}: the file may be cut off."
                 raise SourceError("source_unreadable", message)
             if picture is None or picture[0] is not current:
-                picture = current, self._picture(current)
+                picture = current, self._picture(current.frame)
             yield picture[1]
         if reader is not None and sound is not None:
             reader.finish_sound(sound.end_s + float(self.origin) + 3)
+        self._expect(None)
 
     def sound(self, start_s: Fraction, end_s: Fraction) -> Sound | None:
         """Where the sound of a range gathers; None without a sound track."""
         return None if self._audio is None else Sound(self.origin, float(start_s), float(end_s))
 
-    def _begin(self, time_s: Fraction, sound: Sound | None) -> tuple[_Reader, av.VideoFrame | None]:
+    def hear(self, sound: Sound) -> None:
+        """Gathers a range of sound alone; what of the picture lies between is not read where the container allows."""
+        assert self._audio is not None
+        indexed = "mp4" in self.facts.container
+        from_s = Fraction(sound.start_s).limit_denominator(MICRO) - (_SETTLE_S if indexed else _SKEW_S)
+        stream = self._audio if indexed else self._video
+        asked_s = from_s + self.origin if from_s > 0 else self.origin - 10
+        self._video.discard = Discard.all if indexed else Discard.default
+        try:
+            self._container.seek(int(asked_s / (stream.time_base or self._base)), stream=stream)
+            sound.restart()
+            streams = [self._audio] if indexed else [self._video, self._audio]
+            reader = _Reader(self._container, streams, sound, self._name, self._beat, self._timed)
+            reader.finish_sound(sound.end_s + float(self.origin) + 3)
+        finally:
+            self._video.discard = Discard.default
+
+    def _expect(self, until_s: Fraction | None) -> None:
+        """Tells the file how far it will be read, where its index says where the picture of a time lies."""
+        if not isinstance(self._file, RemoteFile):
+            return
+        end = -1
+        index = self._video.index_entries
+        if until_s is not None and "mp4" in self.facts.container and len(index):
+            ticks = int((until_s + self.origin) / (self._video.time_base or self._base))
+            found = index.search_timestamp(ticks, backward=False, any_frame=True)
+            end = index[found].pos if found >= 0 else self._file.size_bytes
+        self._file.expect(end)
+
+    def _begin(self, time_s: Fraction, sound: Sound | None) -> tuple[_Reader, _Timed | None]:
         """A reader whose first frame is not after the time. Some containers seek to where they should not: then from
         further back."""
         settle_s = Fraction(0)
@@ -145,17 +183,15 @@ class Footage:
             self._container.seek(int(asked_s / (self._video.time_base or self._base)), stream=self._video)
             if sound is not None:
                 sound.restart()
-            reader = _Reader(self._container, streams, sound, self._name, self._beat)
+            reader = _Reader(self._container, streams, sound, self._name, self._beat, self._timed)
             first = reader.next_frame()
-            if from_s == 0 or (first is not None and self._time(first) <= time_s + TOLERANCE_S):
+            if from_s == 0 or (first is not None and first.at_s <= time_s + TOLERANCE_S):
                 return reader, first
             back_s = max(Fraction(2), back_s * 4)
 
-    def _time(self, frame: av.VideoFrame) -> Fraction:
-        return (frame.pts or 0) * self._base - self.origin
-
-    def _end(self, frame: av.VideoFrame) -> Fraction:
-        return self._time(frame) + (frame.duration or 0) * self._base
+    def _timed(self, frame: av.VideoFrame) -> _Timed:
+        at_s = (frame.pts or 0) * self._base - self.origin
+        return _Timed(frame, at_s, at_s + (frame.duration or 0) * self._base)
 
     def _read_facts(self, first: av.VideoFrame) -> Facts:
         video = self._video
@@ -202,24 +238,41 @@ class Footage:
                 self._rotation
             ]
             planes = [np.asarray(cv2.rotate(plane, turn), dtype=np.uint8) for plane in planes]
-        return Picture(*planes)
+            return Picture(*planes)
+        return Picture(*planes, frame=converted)
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A decoded frame with its times in s from the first one: an encoder that is given the frame sets its own on it."""
+
+    frame: av.VideoFrame
+    at_s: Fraction
+    end_s: Fraction
 
 
 class _Reader:
     """Packets of a container from where it stands, decoded as they come: pictures in order, sound to its gatherer."""
 
     def __init__(
-        self, container: Any, streams: list[Any], sound: Sound | None, name: str, beat: Callable[[], None]
+        self,
+        container: Any,
+        streams: list[Any],
+        sound: Sound | None,
+        name: str,
+        beat: Callable[[], None],
+        timed: Callable[[av.VideoFrame], _Timed],
     ) -> None:
         self._packets = container.demux(streams)
         self._video = streams[0]
         self._sound = sound
         self._name = name
         self._beat = beat
-        self._ready: deque[av.VideoFrame] = deque()
+        self._timed = timed
+        self._ready: deque[_Timed] = deque()
         self._bad = 0
 
-    def next_frame(self) -> av.VideoFrame | None:
+    def next_frame(self) -> _Timed | None:
         """The next picture; None at the end."""
         while not self._ready:
             packet = self._next_packet()
@@ -235,7 +288,8 @@ class _Reader:
             packet = self._next_packet()
             if packet is None:
                 break
-            if packet.stream is not self._video:
+            if packet.stream.type == "audio":
+                self._beat()
                 self._decode(packet)
             elif packet.dts is not None and float(packet.dts * packet.time_base) > until_s:
                 break
@@ -256,7 +310,7 @@ class _Reader:
                 if isinstance(frame, av.VideoFrame):
                     self._beat()
                     if frame.pts is not None:
-                        self._ready.append(frame)
+                        self._ready.append(self._timed(frame))
                 elif self._sound is not None and isinstance(frame, av.AudioFrame):
                     self._sound.add(frame)
         except av.FFmpegError as error:  # a broken packet costs its own frames only

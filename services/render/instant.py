@@ -17,8 +17,8 @@ from typing import Any
 import av
 
 from chassis.faults import invalid
-from render.encode import MOVIE_TIMESCALE
 from render.footage import TOLERANCE_S, open_container, picture_stream, why
+from render.join import MOVIE_TIMESCALE
 from render.plan import MICRO, ClipPlan, Plan
 from render.products import Product
 from render.remote import RemoteFile, SourceError

@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+
+ENGINE_AWAY = "engine_away"  # the code of an attempt that its engine never did: it counts as an interruption
 
 
 class State(StrEnum):
@@ -67,6 +70,27 @@ class Job:
     finished_ms: int = 0
     failure: Failure | None = None
     outputs: tuple[Finished, ...] = ()
+    engine: str = "local"  # of its newest attempt
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an attempt ended: with outputs or a failure, and what it cost in millionths of a dollar."""
+
+    outputs: tuple[Finished, ...] = ()
+    failure: Failure | None = None
+    cost_micros: int = 0
+
+
+@dataclass(frozen=True)
+class Stray:
+    """An attempt on a remote engine that nobody waits for any more and that may still run, with its calls by part."""
+
+    tenant: str
+    job_id: str
+    attempt: int
+    engine: str
+    calls: Mapping[int, str]
 
 
 @dataclass(frozen=True)
@@ -77,6 +101,11 @@ class Live:
     progress: float
     eta_s: float | None
     ticks: int
+
+
+def attempt_key(tenant: str, job_id: str, attempt: int) -> str:
+    """What an attempt is called outside of the ledger."""
+    return f"{tenant}/{job_id}/{attempt}"
 
 
 def retry_delay_s(attempt: int) -> float:

@@ -7,6 +7,11 @@
    (test_lost_answers_change_nothing).
 4. What a dead process left behind is begun again at start; a stopping process puts its jobs back
    (test_a_stopping_process_hands_over). A job that ends its process each time is given up after INTERRUPTIONS_MAX.
+5. An attempt on a remote engine is taken up again, not begun again
+   (tests/render/test_modal_jobs.py::test_a_restart_takes_the_call_up_again); one that nobody waits for any more is
+   ended, by whichever process comes first to it (test_what_was_left_to_run_is_ended).
+6. Whose turn it is, turns.py says; a job that pauses before it is tried again keeps no worker
+   (tests/render/test_jobs.py::test_a_pause_keeps_no_worker).
 
 One process works on the ledger at a time, apart from the minutes of a deploy: the newer one takes unfinished jobs over
 at its start, and the older one's attempts can no longer finish.
@@ -15,35 +20,32 @@ at its start, and the older one's attempts can no longer finish.
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
+import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from chassis import deadlines, tracing
-from chassis.faults import Fault, Kind, not_found, precondition, unavailable
+from chassis.faults import Fault, not_found, precondition, unavailable
 from chassis.ids import uuid7
 from chassis.process import Life
-from render.engines.local import AttemptFailed, Progress
-from render.job import Failure, Finished, Job, Live, State, retry_delay_s
+from render.engines.port import AttemptFailed, Calls, Progress
+from render.job import ENGINE_AWAY, Ended, Failure, Job, Live, State, retry_delay_s
 from render.ledger import Ledger
+from render.pace import Pace
+from render.patience import PASSING, sure
+from render.strays import KeptCalls, Strays
+from render.turns import Key, Turns, Waiting
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 KEPT_FINISHED = 200
 INTERRUPTIONS_MAX = 10  # attempts beyond those that may fail: restarts and deploys
 _ELSEWHERE_S = 1.0  # between looks at a job that another process works on
-_PASSING = (Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.EXHAUSTED)
 PUT_BACK_S = 4.0
-_AGAIN_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-
-Key = tuple[str, str]  # tenant, job id
 
 
 @dataclass
@@ -54,35 +56,62 @@ class Known:
     live: Live
     changed: asyncio.Event
     task: asyncio.Task[None] | None = None
+    last: Ended | None = None  # how the attempt ended that is tried again, no sooner than `ready_s`
+    ready_s: float = 0.0
 
 
 class Attempts(Protocol):
-    """How one attempt at a job is made."""
+    """How attempts are made, by engines of which some are remote."""
 
-    async def run(self, job: Job, spec_bytes: bytes, progress: Progress) -> list[Finished]:
-        """The outputs, standing in the store; AttemptFailed, Fault. Cancelling it ends what it began."""
+    def choose(self) -> str:
+        """The engine for a new attempt."""
+        ...
+
+    def remote(self, engine: str) -> bool:
+        """Whether an engine's attempts outlive this process, and it is here to take them up again."""
+        ...
+
+    async def run(self, job: Job, spec_bytes: bytes, calls: Calls, progress: Progress) -> Ended:
+        """The outputs, standing in the store; AttemptFailed, Fault. Cancelling it ends what it began here."""
+        ...
+
+    async def end(self, engine: str, key: str, calls: Mapping[int, str]) -> None:
+        """Ends an attempt on a remote engine; Fault while that cannot be done."""
         ...
 
 
 class Jobs:
     """All jobs of this process."""
 
-    def __init__(self, ledger: Ledger, attempts: Attempts, life: Life, *, workers: int, attempts_max: int) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        attempts: Attempts,
+        life: Life,
+        *,
+        workers: int,
+        attempts_max: int,
+        tenant_running_max: int = 1000,
+    ) -> None:
         self._ledger = ledger
         self._attempts = attempts
         self._life = life
+        self._strays = Strays(ledger, attempts.end, life)
         self._workers = asyncio.Semaphore(workers)
         self._attempts_max = attempts_max
         self._known: dict[Key, Known] = {}
-        self._waiting: list[tuple[int, int, Key]] = []
+        self._turns = Turns(tenant_running_max)
         self._arrived = asyncio.Event()
         self._leaving = False
 
     async def take_over(self) -> None:
         """Queues what the ledger says is unfinished: for the start of the process. Waits until the ledger answers."""
-        for job in await self._sure(lambda key: self._ledger.unfinished()):
+        for job in await sure(lambda key: self._ledger.unfinished()):
             if (job.tenant, job.job_id) not in self._known:
                 self._enqueue(job)
+        for stray in await sure(lambda key: self._ledger.strays()):
+            if self._attempts.remote(stray.engine):
+                self._strays.end(stray, "interrupted")
 
     async def submit(self, job: Job, spec: bytes) -> tuple[Job, Live]:
         """The job, durable; the one that is there when the id is known. PRECONDITION job_mismatch for another spec."""
@@ -111,12 +140,16 @@ class Jobs:
         job = await self._ledger.cancel(tenant, job_id, _now_ms())
         if job is None:
             raise not_found("job_not_found", f"There is no job {job_id}.")
-        known = self._known.get((tenant, job_id))
-        if known is not None and job.state is State.CANCELLED:
-            self._tell(known, job)
-            if known.task is not None:
-                known.task.cancel()
-                await asyncio.wait([known.task], timeout=5)
+        if job.state is State.CANCELLED:
+            known = self._known.get((tenant, job_id))
+            if known is not None:
+                self._turns.drop((tenant, job_id))
+                self._tell(known, job)
+                if known.task is not None:
+                    known.task.cancel()
+                    await asyncio.wait([known.task], timeout=5)
+            if job.attempt and self._attempts.remote(job.engine):
+                await self._strays.end_newest(job, "cancelled")
         return job, self._live((tenant, job_id), job)
 
     async def watch(self, tenant: str, job_id: str, seen: int) -> AsyncIterator[tuple[Job, Live]]:
@@ -145,16 +178,14 @@ class Jobs:
         return self._live((job.tenant, job.job_id), job)
 
     async def run(self) -> None:
-        """Begins waiting jobs, the most urgent first, as workers are free; never returns."""
+        """Begins waiting jobs, each in its turn, as workers are free; never returns."""
         while True:
             await self._workers.acquire()
-            while not self._waiting:
-                self._arrived.clear()
-                await self._arrived.wait()
-            key = heapq.heappop(self._waiting)[2]
+            key = await self._next()
             known = self._known.get(key)
             if known is None or known.job.state.final or known.task is not None:
                 self._workers.release()
+                self._turns.ended(key[0])
                 continue
             known.task = self._life.spawn(self._work(known), f"job {key[1]}")
             known.task.add_done_callback(partial(self._ended, known))
@@ -172,7 +203,12 @@ class Jobs:
             assert known.task is not None
             known.task.cancel()
         await asyncio.gather(*(known.task for known in running if known.task), return_exceptions=True)
-        begun = [known.job for known in running if known.job.state is State.RUNNING]
+        paused = [known for known in self._known.values() if known.task is None and known.last is not None]
+        begun = [
+            known.job
+            for known in running + paused
+            if known.job.state is State.RUNNING and not self._attempts.remote(known.job.engine)
+        ]
         with deadlines.scope(PUT_BACK_S):
             putting = (self._ledger.put_back(job, uuid7()) for job in begun)
             answers = await asyncio.gather(*putting, return_exceptions=True)
@@ -180,98 +216,128 @@ class Jobs:
             if isinstance(back, BaseException):
                 log.warning("a job was not put back: %s", back)
 
+    async def _next(self) -> Key:
+        """The job whose turn it is; waits until there is one."""
+        while True:
+            self._arrived.clear()
+            key = self._turns.take(time.monotonic(), _now_ms())
+            if key is not None:
+                return key
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._turns.pause_s(time.monotonic())):
+                    await self._arrived.wait()
+
     async def _work(self, known: Known) -> None:
-        """Attempts at a job until it is over or somebody else's."""
-        _, carrier = await self._sure(lambda key: self._ledger.work(known.job.tenant, known.job.job_id))
+        """An attempt at a job, unless it is over or somebody else's."""
+        _, carrier = await sure(lambda key: self._ledger.work(known.job.tenant, known.job.job_id))
         with tracing.span("render.job", kind="consumer", parent=carrier) as span:
             span.set("job.id", known.job.job_id)
-            await self._attempt_until_over(known)
+            await self._once(known)
 
     def _ended(self, known: Known, task: asyncio.Task[None]) -> None:
         """Frees the worker: also of a task that was cancelled before its first step, which no `finally` would see."""
         known.task = None
         self._workers.release()
+        self._turns.ended(known.job.tenant)
+        if known.last is not None and not known.job.state.final:
+            self._wait_for_turn(known)
+        self._arrived.set()
         self._forget_old()
 
-    async def _attempt_until_over(self, known: Known) -> None:
-        while True:
-            begun = await self._begin(known.job)
-            if begun is None:
-                await self._give_way(known)
-                return
-            self._tell(known, begun)
-            outputs, failure = await self._attempt(known)
-            if failure is not None and failure.retryable and begun.attempt < self._attempts_max:
-                log.warning("attempt failed, again soon", extra={"job": begun.job_id, "code": failure.code})
-                await asyncio.sleep(retry_delay_s(begun.attempt))
-                continue
-            done = await self._finish(begun, outputs, failure)
-            if done is None:
-                log.warning("attempt was overtaken", extra={"job": begun.job_id, "attempt": begun.attempt})
-                await self._give_way(known)
-            else:
-                self._tell(known, done)
+    async def _once(self, known: Known) -> None:
+        last, known.last = known.last, None
+        calls: Mapping[int, str] = {}
+        if last is not None:
+            begun = await self._begin(known.job, last)
+        else:
+            begun, calls = await self._take_up(known.job)
+        if begun is None:
+            await self._give_way(known)
             return
+        self._tell(known, begun)
+        ended = await self._attempt(known, calls)
+        if ended.failure is not None and self._again(begun, ended.failure):
+            log.warning("attempt failed, again soon", extra={"job": begun.job_id, "code": ended.failure.code})
+            self._pause(known, ended)
+            return
+        done = await self._finish(begun, ended)
+        if done is None:
+            log.warning("attempt was overtaken", extra={"job": begun.job_id, "attempt": begun.attempt})
+            await self._give_way(known)
+        else:
+            self._tell(known, done)
 
-    async def _begin(self, job: Job) -> Job | None:
+    def _pause(self, known: Known, ended: Ended) -> None:
+        """The job waits for its turn again, and no worker for it."""
+        pause_s = retry_delay_s(min(known.job.attempt, self._attempts_max))
+        known.last, known.ready_s = ended, time.monotonic() + pause_s
+        known.live = replace(known.live, phase="queued", eta_s=None, ticks=known.live.ticks + 1)
+        self._wake(known)
+
+    def _again(self, job: Job, failure: Failure) -> bool:
+        if failure.code == ENGINE_AWAY:
+            return job.attempt < self._attempts_max + INTERRUPTIONS_MAX
+        return failure.retryable and job.attempt < self._attempts_max
+
+    async def _take_up(self, job: Job) -> tuple[Job | None, Mapping[int, str]]:
+        """The attempt that goes on with a job, and the calls that it has made; None when the job is somebody else's."""
+        if job.attempt and self._attempts.remote(job.engine):
+            resumed = await sure(lambda key: self._ledger.resume(job, key))
+            return resumed, await sure(lambda key: self._ledger.calls(job)) if resumed is not None else {}
+        interrupted = Ended(failure=Failure("interrupted", "The process ended.", True))
+        return await self._begin(job, interrupted if job.attempt else None), {}
+
+    async def _begin(self, job: Job, last: Ended | None) -> Job | None:
         now_ms = _now_ms()
-        return await self._sure(lambda key: self._ledger.begin(job, now_ms, key))
+        engine = self._attempts.choose()
+        away = last is not None and last.failure is not None and last.failure.code == ENGINE_AWAY
+        told = None if away else last  # what an engine that was away has begun of it is not known
+        begun = await sure(lambda key: self._ledger.begin(job, engine, now_ms, key, told))
+        if away and begun is not None and self._attempts.remote(job.engine):
+            await self._strays.end_newest(job, ENGINE_AWAY)
+        return begun
 
-    async def _finish(self, job: Job, outputs: list[Finished], failure: Failure | None) -> Job | None:
+    async def _finish(self, job: Job, ended: Ended) -> Job | None:
         now_ms = _now_ms()
-        return await self._sure(lambda key: self._ledger.finish(job, now_ms, outputs, failure, key))
+        return await sure(lambda key: self._ledger.finish(job, now_ms, ended, key))
 
-    async def _attempt(self, known: Known) -> tuple[list[Finished], Failure | None]:
+    async def _attempt(self, known: Known, calls: Mapping[int, str]) -> Ended:
         job = known.job
         if job.attempt > self._attempts_max + INTERRUPTIONS_MAX:
-            return [], Failure("render_failed", "The work was interrupted too many times.", False)
-        spec, _ = await self._sure(lambda key: self._ledger.work(job.tenant, job.job_id))
-        began = time.monotonic()
+            return Ended(failure=Failure("render_failed", "The work was interrupted too many times.", False))
+        spec, _ = await sure(lambda key: self._ledger.work(job.tenant, job.job_id))
+        pace = Pace()
+        cost_micros = 0
 
         def progress(phase: str, share: float) -> None:
-            self._progress(known, phase, share, time.monotonic() - began)
+            self._progress(known, phase, share, pace.eta_s(time.monotonic(), phase, share))
 
-        with tracing.span("render.attempt", attributes={"job.attempt": job.attempt}) as span:
+        with tracing.span("render.attempt", attributes={"job.attempt": job.attempt, "engine": job.engine}) as span:
             try:
-                return await self._attempts.run(job, spec, progress), None
+                return await self._attempts.run(job, spec, KeptCalls(self._ledger, job, calls), progress)
             except AttemptFailed as error:
-                failure = error.failure
+                failure, cost_micros = error.failure, error.cost_micros
             except Fault as fault:
-                again = fault.kind in _PASSING
+                again = fault.kind in PASSING
                 failure = Failure("store_unavailable" if again else fault.reason, fault.message, again)
             except Exception as error:
                 log.error("attempt failed: %s", error, exc_info=error, extra={"job": job.job_id})
                 failure = Failure("render_failed", "Something went wrong inside the renderer.", True)
             span.fail(failure.code)
-            return [], failure
+            return Ended(failure=failure, cost_micros=cost_micros)
 
     async def _give_way(self, known: Known) -> None:
         """The job is somebody else's now: what the ledger says of it is what is told."""
-        job = await self._sure(lambda key: self._ledger.get(known.job.tenant, known.job.job_id))
+        job = await sure(lambda key: self._ledger.get(known.job.tenant, known.job.job_id))
         if job is not None and job.state.final:
             self._tell(known, job)
         else:
             self._known.pop((known.job.tenant, known.job.job_id), None)
             self._wake(known)
 
-    async def _sure(self, ask: Callable[[str], Awaitable[T]]) -> T:
-        """The answer, asked for with one idempotency key until there is one: a change whose answer was lost is not
-        taken for somebody else's."""
-        key = uuid7()
-        for pause_s in itertools.chain(_AGAIN_S, itertools.repeat(_AGAIN_S[-1])):
-            try:
-                return await ask(key)
-            except Fault as fault:
-                if fault.kind not in _PASSING:
-                    raise
-                log.warning("the ledger does not answer, again in %s s: %s", pause_s, fault.message)
-            await asyncio.sleep(pause_s)
-        raise AssertionError("the pauses never end")
-
-    def _progress(self, known: Known, phase: str, share: float, spent_s: float) -> None:
+    def _progress(self, known: Known, phase: str, share: float, eta_s: float | None) -> None:
         live = known.live
         share = max(live.progress, min(share, 0.99))
-        eta_s = spent_s * (1 - share) / share if share > 0.05 else None
         known.live = Live(phase, share, eta_s, live.ticks + 1)
         self._wake(known)
 
@@ -289,7 +355,11 @@ class Jobs:
     def _enqueue(self, job: Job) -> None:
         key = (job.tenant, job.job_id)
         self._known[key] = Known(job, Live("queued", 0.0, None, 0), asyncio.Event())
-        heapq.heappush(self._waiting, (-job.priority, job.submitted_ms, key))
+        self._wait_for_turn(self._known[key])
+
+    def _wait_for_turn(self, known: Known) -> None:
+        job = known.job
+        self._turns.add(Waiting(job.tenant, job.job_id, job.priority, job.submitted_ms, known.ready_s))
         self._arrived.set()
 
     def _live(self, key: Key, job: Job) -> Live:

@@ -19,6 +19,8 @@ from render.footage import Picture, Plane
 from render.plan import DrawnSpotlight, Window
 from render.spec import EffectKind, Shape
 
+cv2.setNumThreads(1)  # its own would spin for work while x264 keeps all cores busy
+
 BLACK, WHITE, GREY = 16, 235, 128
 TAPS = 3  # each way, of a shift by a fraction of a sample
 SHIFTS = 1024  # a sample's fractions
@@ -38,6 +40,8 @@ def crop(picture: Picture, window: Window, frame_width: int, frame_height: int, 
     across, down = columns / frame_width, rows / frame_height
     x, y = window.x * across, window.y * down
     sx, sy = window.width * across / width, window.height * down / height
+    if picture.frame is not None and (width, height) == (columns, rows) and sx == sy == 1 and x == y == 0:
+        return picture
     luma = _resampled(picture.y, _Axis(x + 0.5 * sx - 0.5, sx, width), _Axis(y + 0.5 * sy - 0.5, sy, height))
     across_axis = _Axis((x + 0.5 * sx - 0.5) / 2, sx, width // 2)
     down_axis = _Axis((y + sy - 1) / 2, sy, height // 2)

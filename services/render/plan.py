@@ -3,23 +3,34 @@
 1. Output frame k of the timeline is at k / fps, exactly; times are rational (tests/render/test_plan.py).
 2. A clip of duration d has round(d * fps) frames, at least one; its sound has exactly the samples of its frames.
 3. Each output frame shows the latest source frame whose time is not after the frame's own source time.
+4. Chunks cover the timeline's frames once each, in order, and none reaches over the end of a clip that is also written
+   alone (test_chunks_cover_every_frame_once).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from chassis.faults import invalid
 from render import keyframes
 from render.keyframes import Curve
-from render.spec import Clip, Interpolation, Overlay, Source, Spec, Spotlight
+from render.spec import Clip, Interpolation, Overlay, Quality, Source, Spec, Spotlight
 
 SAMPLE_RATE = 48_000
 FPS_KEPT_MAX = Fraction(60)
 SIDE_DEFAULT_MAX = 1920
 MICRO = 1_000_000
+# What is heard beyond a clip's end, in s of the source: by a change of tempo, and without one.
+TEMPO_SPARE_S, SOUND_SPARE_S = Fraction(1, 4), Fraction(1, 50)
+# A chunk costs about a second of its own: a process, the source's index, the frames from the key frame before it.
+CHUNK_START_S, CHUNK_JOIN_S = 1.0, 0.5
+CHUNK_MIN_S, CHUNK_MAX_S = 10, 60  # of output; what is done is kept by chunks, so they are not too long either
+# Pixels that one core draws and encodes in a second, measured by the bench with 1080p.
+PIXELS_PER_CORE_S = {Quality.DRAFT: 80e6, Quality.STANDARD: 40e6, Quality.HIGH: 22e6}
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,16 @@ class ClipPlan:
     pieces: tuple[Piece, ...]
     info: SourceInfo
     framing: Framing
+
+    @property
+    def end(self) -> int:
+        """The timeline's frame after its last one."""
+        return self.first + self.frames
+
+    def heard(self, fps: Fraction) -> tuple[Fraction, Fraction]:
+        """The source times in seconds between which its sound lies, a little more at the end."""
+        spare_s = SOUND_SPARE_S if all(piece.rate == 1 for piece in self.pieces) else TEMPO_SPARE_S
+        return self.pieces[0].source_from, self.source_time(self.frames, fps) + spare_s
 
     def source_time(self, frame: int, fps: Fraction) -> Fraction:
         """The source time in seconds that frame `frame` (from 0, of this clip) shows."""
@@ -129,6 +150,13 @@ class Plan:
     spotlights: tuple[DrawnSpotlight, ...]
     frames: int
 
+    def dissolved(self, number: int) -> float:
+        """How much of the newer clip a frame of the timeline shows; 1 outside of joints."""
+        for joint in self.joints:
+            if joint.first <= number < joint.first + joint.frames:
+                return (number - joint.first + 1) / (joint.frames + 1)
+        return 1.0
+
     def samples(self, frames: int) -> int:
         """How many samples of sound go with so many frames from the start of something."""
         return round(Fraction(frames * SAMPLE_RATE) / self.fps)
@@ -163,6 +191,57 @@ def plan(spec: Spec, sources: Mapping[Source, SourceInfo]) -> Plan:
             joints.append(Joint(index, at - overlap, overlap))
             at -= overlap
     return Plan(spec, width, height, fps, tuple(clips), tuple(joints), _spotlights(spec), at)
+
+
+@dataclass(frozen=True, order=True)
+class Chunk:
+    """Frames [first, end) of the timeline, encoded by themselves."""
+
+    first: int
+    end: int
+
+    @property
+    def frames(self) -> int:
+        """How many they are."""
+        return self.end - self.first
+
+
+def work_s(plan: Plan) -> float:
+    """How long one core draws and encodes everything, roughly."""
+    return plan.frames * plan.width * plan.height / PIXELS_PER_CORE_S[plan.spec.output.quality]
+
+
+def wholes(plan: Plan) -> tuple[Chunk, ...]:
+    """The fewest chunks: each clip where clips are also written alone, else everything."""
+    if any(clip.clip.output_name for clip in plan.clips):
+        return tuple(Chunk(clip.first, clip.end) for clip in plan.clips)
+    return (Chunk(0, plan.frames),)
+
+
+def chunks(plan: Plan, at_once: int) -> tuple[Chunk, ...]:
+    """The timeline in chunks for `at_once` workers; its wholes where more would save nothing."""
+    if at_once < 2 or work_s(plan) / at_once < 3 * (CHUNK_START_S + CHUNK_JOIN_S):
+        return wholes(plan)
+    out: list[Chunk] = []
+    for whole in wholes(plan):
+        seconds = whole.frames / plan.fps
+        # A multiple of the workers, so that all of them end together, where the pieces are long enough for it.
+        count = at_once * max(1, math.ceil(seconds / CHUNK_MAX_S / at_once))
+        count = max(1, min(count, int(seconds / CHUNK_MIN_S)))
+        cuts = [whole.first + whole.frames * i // count for i in range(count + 1)]
+        out += [Chunk(a, b) for a, b in pairwise(cuts)]
+    return tuple(out)
+
+
+def shares(chunks: Sequence[Chunk], at_once: int) -> tuple[tuple[Chunk, ...], ...]:
+    """The chunks dealt out to at most `at_once` workers, each a run of neighbours, with about as many frames each."""
+    total = sum(chunk.frames for chunk in chunks)
+    dealt: list[list[Chunk]] = [[] for _ in range(at_once)]
+    before = 0
+    for chunk in chunks:
+        dealt[(2 * before + chunk.frames) * at_once // (2 * total)].append(chunk)
+        before += chunk.frames
+    return tuple(tuple(share) for share in dealt if share)
 
 
 def _pieces(clip: Clip, out_us: int) -> tuple[Piece, ...]:

@@ -1,23 +1,27 @@
 """One attempt's work, from sources behind URLs to finished files in a folder. Blocking; runs in a child process.
 
-Clips that are also written alone are encoded once: alone by adding their sound, joined by copying their pictures.
+Clips that are also written alone are encoded once: alone by adding their sound, joined by copying their pictures. Long
+exports are encoded in chunks by several processes; sound is made once, of all of it.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from render import draw, encode, instant, planned_sound
-from render.encode import Encoder, Tags
+from render import draw, instant, join
+from render.chunk import Frames, Sources, encode_chunk, hear
+from render.crew import Crew
 from render.footage import Facts, Footage
-from render.plan import MICRO, ClipPlan, Plan, plan
-from render.products import Product, Task
+from render.join import Tags
+from render.plan import MICRO, Chunk, ClipPlan, Plan, chunks, shares, wholes
+from render.planned_sound import Track
+from render.products import ChunkTask, Product, Survey, Task
 from render.recorded import Sound
-from render.remote import RemoteFile
 from render.spec import Mode, Source
 
 PROBED, RENDERED, JOINED = 0.02, 0.90, 0.95  # shares of the whole attempt's progress; uploading is the rest
@@ -27,32 +31,12 @@ BEAT_S = 2.0
 Report = Callable[[str, float], None]  # phase, progress 0 to 1
 
 
-class Sources:
-    """Footage opened at most once at a time for each source; a second reader of one is opened when both are in use."""
+@dataclass(frozen=True)
+class Sounds:
+    """Files of finished sound: of clips that are written alone, and of everything."""
 
-    def __init__(self, urls: Mapping[Source, str], beat: Callable[[], None] = lambda: None) -> None:
-        self._urls = urls
-        self._beat = beat
-        self._opened: list[Footage] = []
-        self._resting: dict[Source, Footage] = {}
-
-    def open(self, source: Source) -> Footage:
-        """A reader of the source, that nobody else uses."""
-        if source in self._resting:
-            return self._resting.pop(source)
-        name = source.key.rpartition("/")[2]
-        footage = Footage(RemoteFile(self._urls[source], name, source.etag), name, self._beat)
-        self._opened.append(footage)
-        return footage
-
-    def rest(self, source: Source, footage: Footage) -> None:
-        """Keeps a reader for the next clip of its source."""
-        self._resting[source] = footage
-
-    def close(self) -> None:
-        """Ends all of them."""
-        for footage in self._opened:
-            footage.close()
+    alone: Mapping[int, Path]
+    whole: Path | None
 
 
 def probe(url: str, source: Source) -> Facts:
@@ -65,68 +49,128 @@ def probe(url: str, source: Source) -> Facts:
 
 
 def produce(task: Task, report: Report) -> list[Product]:
-    """Makes every video of the specification in the task's folder; SourceError, EncodeError, Fault invalid_spec."""
+    """Makes every video of the specification in the task's folder; SourceError, EncodeError, CrewFailed, a Fault."""
     told = _Told(report)
-    report = told.report
     sources = Sources(task.urls, told.beat)
     try:
-        report("reading", 0.0)
-        infos = {}
-        for source in dict.fromkeys(clip.source for clip in task.spec.clips):
-            footage = sources.open(source)
-            infos[source] = footage.info
-            sources.rest(source, footage)
-        made = plan(task.spec, infos)
-        report("rendering", PROBED)
+        told.report("reading", 0.0)
+        survey = sources.survey(task.spec)
+        made = survey.plan()
+        told.report("rendering", PROBED)
         if task.spec.mode is Mode.INSTANT:
-            return _posters(task, instant.copy(task.spec, made, task.urls, task.folder, report))
-        return _posters(task, _encoded(task, made, sources, told))
+            return _posters(task, instant.copy(task.spec, made, task.urls, task.folder, told.report))
+        cut = chunks(made, at_once(task))
+        if cut == wholes(made):  # sound is heard while pictures are read
+            sounds = _one_pass(task, survey, cut, sources, told)
+        else:
+            sounds = _by_crew(task, survey, cut, sources, told)
+        return assemble(task, survey, cut, sounds, told.report, told.beat)
     finally:
         sources.close()
 
 
-def _encoded(task: Task, made: Plan, sources: Sources, told: _Told) -> list[Product]:
-    report = told.report
-    folder = Path(task.folder)
-    spec = task.spec
-    alone = any(clip.output_name for clip in spec.clips)
-    groups = [(i, i) for i in range(len(made.clips))] if alone else [(0, len(made.clips) - 1)]
-    track = planned_sound.Track(made, folder) if spec.audio else None
+def at_once(task: Task) -> int:
+    """How many chunks of a task are rendered at a time: x264 keeps two cores busy beside one that draws."""
+    return task.at_once or max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+def finish(task: Task, survey: Survey, cut: Sequence[Chunk], report: Report) -> list[Product]:
+    """The finished files of an export whose chunks lie in `kept`: makes the sound, and joins."""
+    told = _Told(report)
+    sources = Sources(task.urls, told.beat)
+    sources.expect(survey)
+    try:
+        return assemble(task, survey, cut, _sounds(task, survey.plan(), sources), told.report, told.beat)
+    finally:
+        sources.close()
+
+
+def assemble(
+    task: Task, survey: Survey, cut: Sequence[Chunk], sounds: Sounds, report: Report, beat: Callable[[], None]
+) -> list[Product]:
+    """Joins chunks and sound to the finished files; EncodeError."""
+    report("joining", RENDERED)
+    made, spec, folder = survey.plan(), task.spec, Path(task.folder)
+    kept = _kept(task)
+    products = []
+    for clip in made.clips:
+        name = clip.clip.output_name
+        if name:
+            pieces = [kept / survey.chunk_name(one) for one in cut if clip.first <= one.first < clip.end]
+            tags = Tags(clip.clip.title or spec.title, clip.clip.notes)
+            join.join(task.binary, pieces, sounds.alone.get(clip.index), folder / name, tags, folder, beat)
+            products.append(_product(name, made, clip.frames))
+    if spec.output.name:
+        pieces = [kept / survey.chunk_name(one) for one in cut]
+        whole = _product(spec.output.name, made, made.frames)
+        tags = Tags(spec.title, spec.notes, spec.chapters, whole.duration_us)
+        join.join(task.binary, pieces, sounds.whole, folder / spec.output.name, tags, folder, beat)
+        products.append(whole)
+    report("joining", JOINED)
+    return _posters(task, products)
+
+
+def _one_pass(task: Task, survey: Survey, cut: Sequence[Chunk], sources: Sources, told: _Told) -> Sounds:
+    made, folder = survey.plan(), Path(task.folder)
+    track = Track(made, folder) if task.spec.audio else None
+    alone: dict[int, Path] = {}
 
     def clip_ended(clip: ClipPlan, footage: Footage, recorded: Sound | None) -> None:
         sources.rest(clip.clip.source, footage)
         if track is not None:
             track.add(clip, recorded)
+            _set_alone(alone, track, clip)
 
-    clips = draw.Clips(made, lambda clip: sources.open(clip.clip.source), clip_ended)
-    pieces: list[Path] = []
-    products: list[Product] = []
-    done = 0
-    for number, (first, last) in enumerate(groups):
-        piece = folder / f"piece-{number}.mp4"
-        encoder = Encoder(task.binary, piece, made.width, made.height, made.fps, spec.output.quality)
-        for frame in clips.frames(first, last):
-            encoder.write(clips.finished(frame, done))
-            done += 1
-            if done % 10 == 0:
-                report("rendering", PROBED + (RENDERED - PROBED) * done / made.frames)
-        encoder.finish()
-        pieces.append(piece)
-        clip = spec.clips[first]
-        if alone and clip.output_name:
-            sound = track.alone(made.clips[first]) if track is not None else None
-            tags = Tags(clip.title or spec.title, clip.notes)
-            encode.join(task.binary, [piece], sound, folder / clip.output_name, tags, folder, told.beat)
-            products.append(_product(clip.output_name, made, made.clips[first].frames))
-    if spec.output.name:
-        report("joining", RENDERED)
-        sound = track.whole() if track is not None else None
-        whole = _product(spec.output.name, made, made.frames)
-        tags = Tags(spec.title, spec.notes, spec.chapters, whole.duration_us)
-        encode.join(task.binary, pieces, sound, folder / spec.output.name, tags, folder, told.beat)
-        products.append(whole)
-    report("joining", JOINED)
-    return products
+    clips = draw.Clips(made, lambda clip: sources.open(clip.clip.source), clip_ended, heard=track is not None)
+    frames = told.frames(made)
+    for chunk in cut:
+        path = _kept(task) / survey.chunk_name(chunk)
+        done_before = path.exists()
+        encode_chunk(made, clips, chunk, path, frames)
+        for clip in made.clips:
+            if done_before and track is not None and chunk.first <= clip.first < chunk.end:
+                hear(made, clip, sources, track)
+                _set_alone(alone, track, clip)
+    return Sounds(alone, track.whole() if track is not None and task.spec.output.name else None)
+
+
+def _by_crew(task: Task, survey: Survey, cut: Sequence[Chunk], sources: Sources, told: _Told) -> Sounds:
+    made = survey.plan()
+    kept = _kept(task)
+    frames = told.frames(made)
+    missing = [chunk for chunk in cut if not (kept / survey.chunk_name(chunk)).exists()]
+    frames(made.frames - sum(chunk.frames for chunk in missing))
+    dealt = shares(missing, at_once(task))
+    threads = max(2, len(os.sched_getaffinity(0)) * 3 // 2 // max(1, len(dealt)))
+    crew = Crew([ChunkTask(survey, share, task.urls, str(kept), threads) for share in dealt])
+    try:
+        sounds = _sounds(task, made, sources, lambda: crew.tell(frames, wait=False))
+        while crew.tell(frames, wait=True):
+            pass
+        return sounds
+    finally:
+        crew.end()
+
+
+def _sounds(task: Task, made: Plan, sources: Sources, between: Callable[[], object] = lambda: None) -> Sounds:
+    if not task.spec.audio:
+        return Sounds({}, None)
+    track = Track(made, Path(task.folder))
+    alone: dict[int, Path] = {}
+    for clip in made.clips:
+        hear(made, clip, sources, track)
+        _set_alone(alone, track, clip)
+        between()
+    return Sounds(alone, track.whole() if task.spec.output.name else None)
+
+
+def _set_alone(alone: dict[int, Path], track: Track, clip: ClipPlan) -> None:
+    if clip.clip.output_name:
+        alone[clip.index] = track.alone(clip)
+
+
+def _kept(task: Task) -> Path:
+    return Path(task.kept or task.folder)
 
 
 class _Told:
@@ -147,6 +191,17 @@ class _Told:
         if time.monotonic() - self._at_s > BEAT_S:
             self.report(*self._last)
 
+    def frames(self, made: Plan) -> Frames:
+        """Counts frames of a plan that are encoded."""
+        done = 0
+
+        def more(count: int) -> None:
+            nonlocal done
+            done += count
+            self.report("rendering", PROBED + (RENDERED - PROBED) * done / made.frames)
+
+        return more
+
 
 def _product(name: str, made: Plan, frames: int) -> Product:
     return Product(name, "", round(Fraction(frames * MICRO) / made.fps), made.width, made.height, made.fps, frames)
@@ -159,6 +214,6 @@ def _posters(task: Task, products: list[Product]) -> list[Product]:
     for product in products:
         name = f"{product.name.removesuffix('.mp4')}.jpg"
         at_s = min(POSTER_AT_MAX_S, product.duration_us / MICRO / 3)
-        encode.poster(task.binary, Path(task.folder) / product.name, Path(task.folder) / name, at_s)
+        join.poster(task.binary, Path(task.folder) / product.name, Path(task.folder) / name, at_s)
         out.append(replace(product, poster=name))
     return out

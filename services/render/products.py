@@ -1,12 +1,16 @@
-"""What an attempt's child process is given, and what it tells its parent."""
+"""What an attempt's child processes are given, and what they tell. Plain values: they can be pickled and sent."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from render.plan import Chunk, Plan, SourceInfo, plan
 from render.spec import Source, Spec
+
+RENDERER = 2  # rises whenever the same specification gives other pictures: chunks of another one are not taken
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,62 @@ class Product:
 
 @dataclass(frozen=True)
 class Task:
-    """What the child is given."""
+    """A whole attempt. `kept` is where finished chunks outlive it (empty: they do not), `at_once` how many chunks are
+    rendered at a time (0: half as many as there are cores).
+    """
 
     spec: Spec
     urls: Mapping[Source, str]
     folder: str  # empty, local
     binary: str  # FFmpeg
+    kept: str = ""
+    at_once: int = 0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was found of a source when the export was planned: every chunk is of this version of it."""
+
+    info: SourceInfo
+    etag: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A specification and what its sources are: everything that the plan follows from."""
+
+    spec: Spec
+    known: Mapping[Source, Known]
+
+    def plan(self) -> Plan:
+        """The plan; the same wherever it is made."""
+        return plan(self.spec, {source: known.info for source, known in self.known.items()})
+
+    def chunk_name(self, chunk: Chunk) -> str:
+        """The file name of a chunk: a hash of all that it depends on, so that one that is there can be taken."""
+        known = sorted((source.key, source.etag, repr(one)) for source, one in self.known.items())
+        told = repr((RENDERER, self.spec, known, chunk.first, chunk.end))
+        return f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.mp4"
+
+
+@dataclass(frozen=True)
+class ChunkTask:
+    """Some chunks of an export, for one worker: written to `folder` under their names. `threads` is x264's (0: as many
+    as suit the cores).
+    """
+
+    survey: Survey
+    chunks: Sequence[Chunk]
+    urls: Mapping[Source, str]
+    folder: str
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class ChunkMade:
+    """A finished chunk."""
+
+    name: str
+    first: int
+    end: int
+    size_bytes: int

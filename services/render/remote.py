@@ -1,7 +1,8 @@
 """A source behind a presigned URL as a seekable file: few large Range reads, a bound on what is kept.
 
-1. Little more than what is asked for is read: after a jump BLOCK_BYTES, then twice as much each time while reading goes
-   on, up to RUN_MAX blocks (tests/render/test_remote.py::test_little_more_is_read_than_asked_for).
+1. Little more than what is asked for is read: after a jump RUN_MIN blocks, then twice as many each time while reading
+   goes on, up to RUN_MAX (tests/render/test_remote.py::test_little_more_is_read_than_asked_for); all that is needed,
+   and no more, where the reader could say where that ends (test_what_is_needed_is_read_in_few_requests).
 2. A lost connection is tried again; a source that changed meanwhile is an error, never a mixture of two
    (test_a_store_that_stumbles, test_a_source_that_changes).
 """
@@ -14,9 +15,9 @@ import time
 from collections import OrderedDict
 from urllib.parse import urlsplit
 
-BLOCK_BYTES = 1 << 18
-RUN_MAX = 4
-BLOCKS_KEPT = 160
+BLOCK_BYTES = 1 << 16
+RUN_MIN, RUN_MAX = 2, 16
+BLOCKS_KEPT = 640
 PATIENCE_S = 60.0  # with a store that is away: what was rendered so far is not thrown away for it
 PAUSE_MAX_S = 5.0
 TIMEOUT_S = 20.0
@@ -46,8 +47,9 @@ class RemoteFile(io.RawIOBase):
         self._connection: http.client.HTTPConnection | None = None
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._position = 0
-        self._run = 1
+        self._run = RUN_MIN
         self._next = -1  # the block after the last one fetched
+        self._needed_to = -1  # the last block that is known to be needed
         self._size = -1
         self.fetched_bytes = 0
         self._fetch(0)
@@ -56,6 +58,15 @@ class RemoteFile(io.RawIOBase):
     def size_bytes(self) -> int:
         """The size of the whole object."""
         return self._size
+
+    @property
+    def etag(self) -> str:
+        """The version that is read."""
+        return self._etag
+
+    def expect(self, end: int) -> None:
+        """From here on what lies before the byte `end` is needed, and hardly more; -1 takes that back."""
+        self._needed_to = (end - 1) // BLOCK_BYTES if end > 0 else -1
 
     def readable(self) -> bool:
         return True
@@ -93,7 +104,12 @@ class RemoteFile(io.RawIOBase):
         return self._fetch(number)
 
     def _fetch(self, number: int) -> bytes:
-        self._run = min(RUN_MAX, self._run * 2) if number == self._next else 1
+        if number <= self._needed_to:
+            self._run = min(RUN_MAX, self._needed_to - number + 1)
+        elif self._needed_to >= 0:
+            self._run = 1
+        else:
+            self._run = min(RUN_MAX, self._run * 2) if number == self._next else RUN_MIN
         count = next((i for i in range(1, self._run) if number + i in self._blocks), self._run)
         body = self._patiently(number, count)
         for i in range(-(-len(body) // BLOCK_BYTES)):

@@ -27,9 +27,13 @@ FPS_MAX = Fraction(120)
 SPEED_MIN, SPEED_MAX = Fraction(1, 4), Fraction(4)
 TEXT_MAX = 2000
 CROP_SIDE_MIN = 0.02
+FIELDS_MAX = 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FOLDER = re.compile(r"(?=.{1,400}$)[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+_FIELD = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+
+Cell = str | int | tuple[str, ...] | None  # of a clip's row in the sheet
 
 
 class Interpolation(StrEnum):
@@ -126,6 +130,7 @@ class Clip:
     caption_text: str = ""
     title: str = ""
     notes: str = ""
+    fields: tuple[tuple[str, Cell], ...] = ()  # by the names of their columns
 
 
 @dataclass(frozen=True)
@@ -200,6 +205,7 @@ class Output:
     fps: Fraction | None = None
     quality: Quality = Quality.STANDARD
     poster: bool = False
+    sheet: str = ""  # the name, without its ending, of a sheet of the clips' fields and times
 
 
 @dataclass(frozen=True)
@@ -242,6 +248,7 @@ def validate(spec: Spec) -> Spec:
     for index, overlay in enumerate(spec.overlays):
         _overlay(f"overlays[{index}]", overlay, len(spec.clips))
     _words(spec)
+    _sheet(spec)
     _need(math.isfinite(spec.gain_db) and -60 <= spec.gain_db <= 30, "audio.gain_db", "the gain is -60 to 30 dB")
     total_us = sum(duration_us(clip) for clip in spec.clips)
     _need(total_us <= DURATION_MAX_US, "clips", f"an export lasts at most {DURATION_MAX_US // 3_600_000_000} h")
@@ -328,6 +335,19 @@ def _words(spec: Spec) -> None:
     _need(len(starts) <= CHAPTERS_MAX, "metadata.chapters", f"at most {CHAPTERS_MAX} chapters")
     ordered = all(0 <= a < b for a, b in pairwise([*starts, 2**53]))
     _need(ordered, "metadata.chapters", "chapters are in order of time, no two at one")
+
+
+def _sheet(spec: Spec) -> None:
+    for index, clip in enumerate(spec.clips):
+        name, columns = f"clips[{index}].metadata.fields", [column for column, _ in clip.fields]
+        known = all(map(_FIELD.fullmatch, columns)) and len(set(columns)) == len(columns) <= FIELDS_MAX
+        _need(known, name, f"at most {FIELDS_MAX} fields, each with another name in small letters")
+        texts = ["".join(cell) if isinstance(cell, tuple) else str(cell) for _, cell in clip.fields]
+        said = all(len(text) <= TEXT_MAX and "\0" not in text for text in texts)
+        _need(said, name, f"a field has at most {TEXT_MAX} characters")
+    if spec.output.sheet:
+        _need(_NAME.fullmatch(f"{spec.output.sheet}.json") is not None, "output.sheet", "it is no name of a file")
+        _need(all(clip.output_name for clip in spec.clips), "output.sheet", "every clip in it is also written alone")
 
 
 def _overlay(field: str, overlay: Overlay, clips: int) -> None:

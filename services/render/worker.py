@@ -19,6 +19,8 @@ from dataclasses import asdict
 from typing import Any
 
 from chassis.faults import Fault
+from render.crew import CrewFailed
+from render.products import ChunkTask
 from render.remote import SourceError
 
 MEMORY_LIMIT_BYTES = 8 << 30  # of addresses, which decoder threads reserve generously
@@ -27,12 +29,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
-    """Runs one task: a pickled Task, or (url, Source) to probe. The parent is trusted: it is this very program."""
+    """Runs one task: a pickled Task or ChunkTask, or (url, Source) to probe. The parent is trusted: it is this very
+    program.
+    """
     _contain()
     task = pickle.load(sys.stdin.buffer)  # noqa: S301
     try:
         _run(task)
-    except SourceError as error:
+    except (SourceError, CrewFailed) as error:
         return _failed(error.code, str(error), retryable=error.retryable)
     except Fault as fault:
         return _failed(fault.reason, fault.message, retryable=False)
@@ -45,6 +49,12 @@ def main() -> int:
 
 
 def _run(task: Any) -> None:
+    if isinstance(task, ChunkTask):
+        from render.chunk import render_chunks
+
+        chunks = render_chunks(task, lambda frames: _say({"frames": frames}))
+        _say({"chunks": [asdict(one) for one in chunks]})
+        return
     from render.produce import probe, produce
 
     if isinstance(task, tuple):

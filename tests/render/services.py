@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +45,7 @@ class Services:
     folder: Path
     ports: dict[str, int] = field(default_factory=lambda: {n: free_port() for n in ("storage", "dbsync", "render")})
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)  # beyond those below
 
     def start(self, name: str) -> None:
         """Starts a service; it answers when this returns."""
@@ -63,6 +64,7 @@ class Services:
             "DBSYNC_ADDRESS": f"127.0.0.1:{self.ports['dbsync']}",
             "RENDER_WORKERS": "2",
             **self.store.environment(),
+            **self.settings,
         }
         with (self.folder / f"{name}.log").open("ab") as log:
             command = [sys.executable, "-m", name]
@@ -70,7 +72,7 @@ class Services:
         self._wait(name)
 
     def _wait(self, name: str) -> None:
-        for _ in range(1500):
+        for _ in range(3000):
             assert self.running[name].poll() is None, (self.folder / f"{name}.log").read_text()[-3000:]
             try:
                 with socket.create_connection(("127.0.0.1", self.ports[name]), timeout=1):
@@ -79,12 +81,10 @@ class Services:
                 time.sleep(0.02)
         raise AssertionError(f"{name} did not start")
 
-    def end(self, name: str, number: signal.Signals) -> float:
-        """Ends a service; the seconds that it took."""
-        began = time.monotonic()
+    def end(self, name: str, number: signal.Signals) -> int:
+        """Ends a service; its exit status."""
         self.running[name].send_signal(number)
-        self.running[name].wait(30)
-        return time.monotonic() - began
+        return self.running[name].wait(60)
 
     def spans(self, trace_id: str) -> list[dict[str, Any]]:
         """The spans of a trace, from all services."""
@@ -93,9 +93,9 @@ class Services:
 
 
 @contextmanager
-def services(store: ObjectStore, folder: Path) -> Iterator[Services]:
+def services(store: ObjectStore, folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Services]:
     """All three, answering; ended when the context ends."""
-    made = Services(store, folder)
+    made = Services(store, folder, settings=settings or {})
     try:
         for name in ("storage", "dbsync", "render"):
             made.start(name)
@@ -113,7 +113,7 @@ class Client:
     channel: Channel
     stub: render_pb2_grpc.RenderServiceStub
     tenant: str
-    timeout_s: float = 20.0
+    timeout_s: float = 60.0
 
     async def submit(self, spec: pb.RenderSpec, job_id: str = "", **more: Any) -> pb.Job:
         """Submits; the job."""

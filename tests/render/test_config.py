@@ -34,6 +34,19 @@ def test_defaults() -> None:
     assert config.workers >= 1 and config.attempts_max == 3
     assert Path(config.ffmpeg_path).is_file()
     assert SEED not in repr(config)
+    assert config.modal is None
+
+
+def test_modal() -> None:
+    config = configured(MODAL_ENABLED="true", MODAL_TOKEN_ID="ak-1", MODAL_TOKEN_SECRET="as-1")
+    assert config.modal is not None
+    assert (config.modal.app, config.modal.environment, config.modal.fallback) == ("reel-ballers-video", "", "wait")
+    assert "as-1" not in repr(config)
+
+
+def test_dbsync_may_be_several() -> None:
+    assert configured().dbsync_addresses == ("dbsync:8102",)
+    assert configured(DBSYNC_ADDRESS="one:8102, two:8102").dbsync_addresses == ("one:8102", "two:8102")
 
 
 def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
@@ -47,5 +60,6 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
             RENDER_ATTEMPT_TIMEOUT_S="100",
         )
     told = "\n".join(failed.value.faults)
-    for name in ("MODAL_ENABLED", "STORAGE_ADDRESS", "RENDER_WORKERS", "FFMPEG_PATH", "RENDER_STALL_TIMEOUT_S"):
+    names = ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "STORAGE_ADDRESS", "RENDER_WORKERS", "FFMPEG_PATH")
+    for name in (*names, "RENDER_STALL_TIMEOUT_S"):
         assert name in told

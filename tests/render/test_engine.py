@@ -8,8 +8,8 @@ import pickle
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from render.engines.local import AttemptFailed, Engine
+from render.engines.local import Engine
+from render.engines.port import AttemptFailed
 from render.products import Task
 from render.spec import Clip, Output, Quality, Source, Spec
 from tests.render import golden
@@ -34,26 +35,39 @@ def task(making: Making, folder: Path, *, size: int = 0, until_s: int = 1) -> Ta
 
 
 async def rendering(task: Task, *, engine: Engine = ENGINE) -> tuple[asyncio.Task[object], list[psutil.Process]]:
-    """A run that encodes, and all of its processes: the worker and its FFmpeg."""
+    """A run that encodes, and all of its processes."""
     told: list[tuple[str, float]] = []
     before = set(psutil.Process().children(recursive=True))
     run = asyncio.create_task(engine.produce(task, lambda phase, share: told.append((phase, share))))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not any(share > 0.02 for _, share in told):
             await asyncio.sleep(0.005)
             assert not run.done(), run
     mine = [one for one in psutil.Process().children(recursive=True) if one not in before]
-    assert any("ffmpeg" in one.name() for one in mine), mine
+    assert mine
     return run, mine
 
 
-async def gone(processes: list[psutil.Process]) -> float:
-    """Seconds until none of them runs."""
-    began = time.monotonic()
-    while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes):
-        assert time.monotonic() - began < 10, processes
-        await asyncio.sleep(0.002)
-    return time.monotonic() - began
+async def gone(processes: list[psutil.Process]) -> None:
+    """Returns when none of them runs."""
+    async with asyncio.timeout(60):
+        while True:
+            if not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes):
+                return
+            await asyncio.sleep(0.002)
+
+
+@contextmanager
+def stopped(processes: list[psutil.Process]) -> Iterator[None]:
+    """They stand still inside, and can neither end by themselves nor hear of anything but SIGKILL."""
+    for one in processes:
+        one.suspend()
+    try:
+        yield
+    finally:
+        for one in processes:
+            with suppress(psutil.NoSuchProcess):
+                one.resume()
 
 
 async def test_a_task_is_done_and_its_progress_only_rises(making: Making, tmp_path: Path) -> None:
@@ -75,12 +89,12 @@ async def test_a_probe_tells_what_a_source_is(making: Making) -> None:
 
 async def test_cancelling_kills_the_whole_group_at_once(making: Making, tmp_path: Path) -> None:
     run, processes = await rendering(task(making, tmp_path, size=1080, until_s=8))
-    run.cancel()
-    began = time.monotonic()
-    with pytest.raises(asyncio.CancelledError):
-        await run
-    await gone(processes)
-    assert time.monotonic() - began < 1.0
+    with stopped(processes):
+        run.cancel()
+        async with asyncio.timeout(60):
+            with pytest.raises(asyncio.CancelledError):
+                await run
+        await gone(processes)
 
 
 async def test_a_child_has_no_secret_and_no_way_to_one(
@@ -95,19 +109,13 @@ async def test_a_child_has_no_secret_and_no_way_to_one(
     await asyncio.wait([run])
 
 
-@pytest.mark.parametrize(
-    ("pick", "code"), [("python", "out_of_memory"), ("ffmpeg", "render_failed")], ids=["the worker", "its FFmpeg"]
-)
-async def test_a_killed_process_is_a_failure_that_may_pass(
-    making: Making, tmp_path: Path, pick: str, code: str
-) -> None:
+async def test_a_killed_process_is_a_failure_that_may_pass(making: Making, tmp_path: Path) -> None:
     run, processes = await rendering(task(making, tmp_path, size=1080, until_s=8))
     for process in processes:
-        if pick in process.name():
-            os.kill(process.pid, signal.SIGKILL)
+        os.kill(process.pid, signal.SIGKILL)
     with pytest.raises(AttemptFailed) as failed:
         await run
-    assert (failed.value.failure.code, failed.value.failure.retryable) == (code, True)
+    assert (failed.value.failure.code, failed.value.failure.retryable) == ("out_of_memory", True)
     await gone(processes)
 
 
@@ -115,11 +123,11 @@ async def test_a_store_that_says_nothing_is_a_stall(making: Making, tmp_path: Pa
     with socket.create_server(("127.0.0.1", 0)) as silent:
         stuck = task(making, tmp_path)
         urls: dict[Source, str] = dict.fromkeys(stuck.urls, f"http://127.0.0.1:{silent.getsockname()[1]}/film.mp4")
-        began = time.monotonic()
+        engine = Engine(attempt_timeout_s=3600, stall_timeout_s=1.5)
         with pytest.raises(AttemptFailed) as failed:
-            await replace(ENGINE, stall_timeout_s=1.5).produce(replace(stuck, urls=urls), lambda phase, share: None)
+            async with asyncio.timeout(60):
+                await engine.produce(replace(stuck, urls=urls), lambda phase, share: None)
     assert (failed.value.failure.code, failed.value.failure.retryable) == ("timed_out", True)
-    assert time.monotonic() - began < 10
 
 
 async def test_an_attempt_has_a_limit(making: Making, tmp_path: Path) -> None:
@@ -172,10 +180,11 @@ asyncio.run(Engine(60, 30).produce(task, lambda phase, share: None))
     service = spawn(script)
     for _ in range(3000):
         processes = service.children(recursive=True)
-        if any("ffmpeg" in one.name() for one in processes):
+        if any(tmp_path.glob("*.part")):
             break
         await asyncio.sleep(0.01)
     else:
         raise AssertionError("it never encoded")
-    service.kill()
-    assert await gone(processes) < 5
+    with stopped(processes):
+        service.kill()
+        await gone(processes)

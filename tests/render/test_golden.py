@@ -120,9 +120,9 @@ def test_a_moving_window_is_where_it_should_be(making: Making) -> None:
             made = plan(Spec((clip,), replace(OUTPUT, width=width, height=height)), {clip.source: INFO})
             with (making.folder / "beeps.mov").open("rb") as file:
                 footage = Footage(file, "beeps.mov")
-                clips = draw.Clips(made, lambda _, footage=footage: footage, lambda *_: None)  # type: ignore[misc]
+                clips = draw.Clips(made, lambda _, footage=footage: footage, lambda *_: None, heard=False)  # type: ignore[misc]
                 errors, drift = [], []
-                for index, picture in enumerate(clips.frames(0, 0)):
+                for index, picture in enumerate(clips.frames(0, made.frames)):
                     if index % 3:
                         continue
                     window = made.clips[0].window(index / 30, width / height)

@@ -10,14 +10,14 @@ import os
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from render.engines.local import AttemptFailed, Engine
+from render.engines.local import Engine
+from render.engines.port import AttemptFailed
 from render.produce import probe
 from render.remote import SourceError
 from render.spec import Source
@@ -100,7 +100,6 @@ async def test_no_hostile_file_is_read_or_reaches_out(tmp_path: Path) -> None:
             if name == "elsewhere.mp4":  # its reference is not followed: it is read as it is
                 assert (await asyncio.to_thread(probe, url, source)).info.width == 64
                 continue
-            began_s = time.monotonic()
             if name in IN_CHILD:
                 with pytest.raises(AttemptFailed) as raised:
                     await engine.probe(url, source)
@@ -111,7 +110,6 @@ async def test_no_hostile_file_is_read_or_reaches_out(tmp_path: Path) -> None:
                 code, message = refused.value.code, str(refused.value)
             assert code == "source_unreadable", (name, message)
             assert message.startswith(name) and message.endswith("."), message
-            assert time.monotonic() - began_s < 20
         assert calls == []
         asked = {path.lstrip("/") for path in server.requests}
         assert asked <= set(files)

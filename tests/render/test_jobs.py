@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,31 +14,36 @@ from chassis import faults
 from chassis.faults import Fault
 from chassis.process import Life
 from render import jobs as jobs_module
+from render import patience
 from render.job import Job, Live, State
 from render.jobs import INTERRUPTIONS_MAX, Jobs, sequence
 from render.ledger import Ledger
-from tests.fakes.render_attempts import FakeAttempts, output
+from tests.fakes.render_attempts import Attempt, FakeAttempts, output
 from tests.fakes.render_database import FakeDatabase
 
 
 class Process:
     """One process of render over a database; `kill` ends it as SIGKILL would."""
 
-    def __init__(self, database: FakeDatabase, workers: int = 1) -> None:
+    def __init__(self, database: FakeDatabase, workers: int = 1, quota: int = 1000) -> None:
         self.life = Life()
         self.attempts = FakeAttempts()
         self.ledger = Ledger(database, owner="process", tenant_jobs_max=20)
-        self.jobs = Jobs(self.ledger, self.attempts, self.life, workers=workers, attempts_max=3)
+        self.jobs = Jobs(
+            self.ledger, self.attempts, self.life, workers=workers, attempts_max=3, tenant_running_max=quota
+        )
         self.running = self.life.spawn(self.jobs.run(), "run")
 
-    async def submit(self, name: str = "one", *, spec: bytes = b"spec", priority: int = 0, at: int = 1000) -> Job:
-        return (await self.jobs.submit(Job("anna", name, State.QUEUED, 0, 1, priority, at), spec))[0]
+    async def submit(
+        self, name: str = "one", *, spec: bytes = b"spec", priority: int = 0, at: int = 1000, tenant: str = "anna"
+    ) -> Job:
+        return (await self.jobs.submit(Job(tenant, name, State.QUEUED, 0, 1, priority, at), spec))[0]
 
     async def kill(self) -> None:
         await self.life.end()
 
     async def final(self, name: str = "one") -> Job:
-        async with asyncio.timeout(5), aclosing(self.jobs.watch("anna", name, 0)) as states:  # type: ignore[type-var]
+        async with asyncio.timeout(60), aclosing(self.jobs.watch("anna", name, 0)) as states:  # type: ignore[type-var]
             async for job, _ in states:
                 if job.state.final:
                     return job
@@ -48,7 +55,7 @@ Start = Callable[..., Process]
 
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> FakeDatabase:
-    monkeypatch.setattr(jobs_module, "_AGAIN_S", (0.001,))
+    monkeypatch.setattr(patience, "AGAIN_S", (0.001,))
     monkeypatch.setattr(jobs_module, "_ELSEWHERE_S", 0.005)
     monkeypatch.setattr(jobs_module, "retry_delay_s", lambda attempt: 0.001)
     return FakeDatabase()
@@ -58,8 +65,8 @@ def database(monkeypatch: pytest.MonkeyPatch) -> FakeDatabase:
 async def start(database: FakeDatabase) -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
-        def begin(workers: int = 1) -> Process:
-            process = Process(database, workers)
+        def begin(workers: int = 1, quota: int = 1000) -> Process:
+            process = Process(database, workers, quota)
             stack.push_async_callback(process.kill)
             return process
 
@@ -143,7 +150,7 @@ async def test_watching(start: Start) -> None:
     second.progress("rendering", 0.1)
     await asyncio.sleep(0.01)
     second.succeed()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await watching
     shares = [live.progress for _, live in seen]
     assert shares == sorted(shares) and shares[-1] == 1.0
@@ -284,3 +291,80 @@ async def test_workers_are_bounded_and_the_urgent_go_first(start: Start) -> None
     for name in ("j0", "j1", "j2", "j3", "urgent"):
         assert (await process.final(name)).state is State.SUCCEEDED
     assert process.attempts.most_running == 2
+
+
+async def test_a_tenant_beyond_its_quota_waits_and_others_go_on(start: Start) -> None:
+    process = start(workers=3, quota=2)
+    for name in ("one", "two", "three"):
+        await process.submit(name)
+    first, second = await process.attempts.next(), await process.attempts.next()
+    await process.submit("other", tenant="bert", at=9000)
+    other = await process.attempts.next()
+    assert [one.job.tenant for one in (first, second, other)] == ["anna", "anna", "bert"]
+    assert process.attempts.running == 3
+    other.succeed()
+    await asyncio.sleep(0.02)
+    assert process.attempts.begun.empty()
+    first.succeed()
+    assert (await process.attempts.next()).job.job_id == "three"
+
+
+async def test_a_pause_keeps_no_worker(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "retry_delay_s", lambda attempt: 3600.0)
+    process = start(workers=1)
+    await process.submit("one")
+    await process.submit("two", at=2000)
+    (await process.attempts.next()).fail()
+    second = await process.attempts.next()
+    assert second.job.job_id == "two"
+    job, live = await process.jobs.get("anna", "one")
+    assert (job.state, job.attempt, live.phase, live.eta_s) == (State.RUNNING, 1, "queued", None)
+    second.succeed()
+    cancelled, _ = await process.jobs.cancel("anna", "one")
+    assert cancelled.state is State.CANCELLED
+    await process.submit("three")
+    assert (await process.attempts.next()).job.job_id == "three"
+
+
+async def test_a_process_that_stops_in_a_pause_hands_over_too(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = start()
+    monkeypatch.setattr(jobs_module, "retry_delay_s", lambda attempt: 3600.0)
+    await old.submit("one")
+    await old.submit("two", at=2000)
+    (await old.attempts.next()).fail()
+    await old.attempts.next()
+    await old.jobs.stop()
+    for name in ("one", "two"):
+        job = await old.ledger.get("anna", name)
+        assert job is not None and job.state is State.QUEUED
+    new = start()
+    await new.jobs.take_over()
+    assert [(await new.attempts.next()).job.attempt] == [2]
+
+
+async def test_the_time_left_is_that_of_the_attempt(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress does not go back with a new attempt; what it still takes is reckoned anew."""
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], time_ns=time.time_ns)
+    process = start()
+
+    def go(attempt: Attempt, until_s: float) -> list[float | None]:
+        begin_s, etas = now[0], []
+        while now[0] - begin_s < until_s:
+            attempt.progress("rendering", (now[0] - begin_s) / 100)
+            etas.append(process.jobs.live(attempt.job).eta_s)
+            now[0] += 1
+        return etas
+
+    await process.submit()
+    first = await process.attempts.next()
+    with monkeypatch.context() as patch:
+        patch.setattr("render.jobs.time", clock)
+        assert go(first, 80)[-1] == pytest.approx(21)
+    first.fail()
+    second = await process.attempts.next()
+    with monkeypatch.context() as patch:
+        patch.setattr("render.jobs.time", clock)
+        etas = go(second, 20)
+    assert etas[0] is None and etas[-1] == pytest.approx(81)
+    assert process.jobs.live(second.job).progress == pytest.approx(0.79)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from chassis.faults import Fault
 from render.footage import TOLERANCE_S
-from render.plan import MICRO, SAMPLE_RATE, SourceInfo, plan, strength
+from render.plan import CHUNK_MIN_S, MICRO, SAMPLE_RATE, Chunk, SourceInfo, chunks, plan, shares, strength
 from render.spec import (
     Clip,
     Crop,
@@ -22,6 +23,7 @@ from render.spec import (
     EllipseKey,
     Output,
     Overlay,
+    Quality,
     Source,
     Spec,
     SpeedSpan,
@@ -165,3 +167,52 @@ def test_at_a_whole_second_of_ntsc_footage_the_frame_of_a_player_is_meant() -> N
     for number in range(300):
         begins = Fraction(number * 1001, 30000)
         assert begins <= Fraction(round(begins * 1000), 1000) + TOLERANCE_S  # a player's time in whole milliseconds
+
+
+CLIPS = st.lists(st.tuples(st.integers(0, 40 * MICRO), st.integers(1, 20 * MICRO)), min_size=1, max_size=9)
+
+
+@given(CLIPS, st.sets(st.integers(0, 8)), st.integers(1, 8), st.sampled_from(RATES), st.booleans())
+def test_chunks_cover_every_frame_once(
+    parts: list[tuple[int, int]], named: set[int], at_once: int, fps: Fraction, dissolved: bool
+) -> None:
+    clips = tuple(
+        Clip(SOURCE, begin, begin + length, output_name=f"{i}.mp4" if i in named and not dissolved else "")
+        for i, (begin, length) in enumerate(parts)
+    )
+    shortest = min(length for _, length in parts)
+    joints = (Dissolve(0, shortest // 2),) if dissolved and len(parts) > 1 and shortest > MICRO else ()
+    made = plan(validate(Spec(clips, Output("x", "a.mp4", fps=fps), joints)), {SOURCE: INFO})
+    cut = chunks(made, at_once)
+    assert [chunk.first for chunk in cut] == [0, *(chunk.end for chunk in cut[:-1])] and cut[-1].end == made.frames
+    assert all(chunk.frames > 0 for chunk in cut)
+    if any(clip.output_name for clip in clips):
+        assert {clip.first for clip in made.clips} <= {chunk.first for chunk in cut}
+    else:
+        assert len(cut) == 1 or min(chunk.frames for chunk in cut) >= math.floor(CHUNK_MIN_S * fps)
+    dealt = shares(cut, at_once)
+    assert [chunk for share in dealt for chunk in share] == list(cut) and len(dealt) <= at_once
+
+
+def test_only_long_work_is_divided_and_by_as_many_as_work() -> None:
+    def divided(seconds: int, at_once: int, quality: Quality = Quality.HIGH) -> list[Fraction]:
+        info = SourceInfo(1920, 1080, 4000 * MICRO, Fraction(30), True)
+        spec = Spec((Clip(SOURCE, 0, seconds * MICRO),), Output("x", "a.mp4", quality=quality))
+        return [Fraction(chunk.frames, 30) for chunk in chunks(plan(spec, {SOURCE: info}), at_once)]
+
+    assert divided(600, 1) == [600]  # one at a time saves nothing
+    assert divided(9, 4) == [9]
+    assert divided(20, 2) == [10, 10]
+    assert divided(30, 4) == [10, 10, 10]
+    assert divided(60, 4) == [15] * 4
+    assert divided(20, 4) == [10, 10] and divided(20, 4, Quality.DRAFT) == [20]  # too cheap for a second of start each
+    assert divided(300, 4) == [37.5] * 8  # what is done is kept by chunks of a minute at most
+    assert divided(10, 8) == [10]
+
+
+def test_shares_are_about_even() -> None:
+    cut = [Chunk(at, at + 100) for at in range(0, 1000, 100)]
+    assert [len(share) for share in shares(cut, 3)] == [3, 4, 3]
+    assert shares([Chunk(0, 900), Chunk(900, 1000)], 2) == ((Chunk(0, 900),), (Chunk(900, 1000),))
+    assert shares([Chunk(0, 10)], 4) == ((Chunk(0, 10),),)
+    assert shares([], 4) == ()

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from render import remote
-from render.remote import BLOCK_BYTES, BLOCKS_KEPT, RemoteFile, SourceError
+from render.remote import BLOCK_BYTES, BLOCKS_KEPT, RUN_MIN, RemoteFile, SourceError
 from tests.fakes.file_server import FileServer, serve
 
-SIZE = 9 * BLOCK_BYTES + 1234
+SIZE = 39 * BLOCK_BYTES + 1234
 DATA = os.urandom(SIZE)
 
 
@@ -48,15 +48,32 @@ def test_it_reads_as_the_file_does(server: FileServer) -> None:
 
 def test_little_more_is_read_than_asked_for(server: FileServer) -> None:
     with film(server) as file:
-        assert server.sent_bytes == BLOCK_BYTES
-        file.seek(5 * BLOCK_BYTES + 10)
+        assert server.sent_bytes == RUN_MIN * BLOCK_BYTES
+        file.seek(20 * BLOCK_BYTES + 10)
         file.read(10)
-        assert file.fetched_bytes == server.sent_bytes == 2 * BLOCK_BYTES
+        assert file.fetched_bytes == server.sent_bytes == 2 * RUN_MIN * BLOCK_BYTES
         file.seek(0)
         while file.read(1 << 16):
             pass
         assert file.fetched_bytes == server.sent_bytes == SIZE  # nothing twice
-        assert len(server.requests) == 8  # 0; 5; 1; 2 and 3; 4, for 5 is there; 6; 7 and 8; the rest
+        # 0, 1; 20, 21; 2, 3; 4 to 7; 8 to 15; 16 to 19, for 20 is there; 22, 23; 24 to 27; 28 to 35; the rest
+        assert len(server.requests) == 10
+
+
+def test_what_is_needed_is_read_in_few_requests(server: FileServer) -> None:
+    with film(server) as file:
+        file.expect(23 * BLOCK_BYTES - 5)
+        file.seek(10 * BLOCK_BYTES + 5)
+        while file.tell() < 23 * BLOCK_BYTES - 5:
+            file.read(1 << 15)
+        assert (file.fetched_bytes, len(server.requests)) == ((RUN_MIN + 13) * BLOCK_BYTES, 2)
+        file.seek(23 * BLOCK_BYTES)
+        file.read(1)
+        assert file.fetched_bytes == (RUN_MIN + 14) * BLOCK_BYTES  # beyond it, a little at a time
+        file.expect(-1)
+        file.seek(30 * BLOCK_BYTES)
+        file.read(1)
+        assert file.fetched_bytes == (RUN_MIN + 14 + RUN_MIN) * BLOCK_BYTES
 
 
 def test_what_is_kept_has_a_bound(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:

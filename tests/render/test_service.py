@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -53,7 +52,7 @@ async def stuck(running: Services, render: Client, folder: str) -> AsyncIterator
     source = pb.Source(key="games/slow.mov")
     clips = [pb.Clip(source=source, in_us=0, out_us=500_000)]
     spec = pb.RenderSpec(spec_version=1, clips=clips, output=pb.Output(folder=folder, name="all.mp4"))
-    delay = running.store.delay(30, method="GET", key_prefix=f"{TENANT}/games/slow.mov")
+    delay = running.store.delay(3600, method="GET", key_prefix=f"{TENANT}/games/slow.mov")
     try:
         job_id = (await render.submit(spec)).job_id
         async with asyncio.timeout(60), aclosing(render.watch(job_id)) as states:  # type: ignore[type-var]
@@ -61,7 +60,7 @@ async def stuck(running: Services, render: Client, folder: str) -> AsyncIterator
                 assert job.state in (pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING), job
                 if job.phase == "reading":
                     break
-            for _ in range(3000):
+            while True:
                 if running.store.faults.struck(delay):
                     break
                 await asyncio.sleep(0.01)
@@ -115,12 +114,10 @@ def _check_tree(running: Services, trace_id: str) -> None:
     assert not [span["name"] for span in spans.values() if span["status"] == "error"]
 
 
-async def test_cancelling_takes_less_than_a_second(running: Services, render: Client) -> None:
+async def test_cancelling_does_not_wait_for_the_source(running: Services, render: Client) -> None:
     async with stuck(running, render, "raw_clips/cancelled") as job_id:
         request = pb.CancelRequest(tenant=TENANT, job_id=job_id)
-        began = time.monotonic()
         answer = await render.call(render.stub.Cancel, request)
-        assert time.monotonic() - began < 1
     assert answer.job.state == pb.JOB_STATE_CANCELLED
     assert (await render.final(job_id)).state == pb.JOB_STATE_CANCELLED
     again = await render.call(render.stub.Cancel, request)
@@ -142,12 +139,20 @@ async def test_killed_and_started_again_a_job_ends_once_in_its_second_attempt(
 
 async def test_told_to_stop_it_hands_over_soon_though_somebody_watches(running: Services, render: Client) -> None:
     async with stuck(running, render, "raw_clips/stopped") as job_id:
-        watching = asyncio.create_task(render.final(job_id))
-        await asyncio.sleep(0.3)
-        assert await asyncio.to_thread(running.end, "render", signal.SIGTERM) < 8
+        begun = asyncio.Event()
+
+        async def watch() -> None:
+            async for _ in render.watch(job_id):
+                begun.set()
+
+        watching = asyncio.create_task(watch())
+        async with asyncio.timeout(60):
+            await begun.wait()
+        assert await asyncio.to_thread(running.end, "render", signal.SIGTERM) == 0
         with pytest.raises(Fault) as ended:
             await watching
-        assert ended.value.kind is Kind.UNAVAILABLE
+        # It was let go: a server that only stops waiting for it would cut it off with another reason.
+        assert (ended.value.kind, ended.value.reason) == (Kind.UNAVAILABLE, "stopping")
     await asyncio.to_thread(running.start, "render")
     done = await render.final(job_id)
     assert (done.state, done.attempt) == (pb.JOB_STATE_SUCCEEDED, 2)

@@ -45,8 +45,8 @@ def test_beeps_are_in_step_with_flashes_and_the_length_is_exact(making: Making, 
     beeps = onsets(heard)
     offsets = [min(abs(beep - time_s) for beep in beeps) for time_s in seen]
     print(f"rate {rate}: beeps are off by {max(offsets) * 1000:.1f} ms at most")
-    # AAC's own blur; or half a piece of the stretching, which is 20 ms of the source.
-    assert max(offsets) < (0.006 if rate == "1" else 0.02 / min(1.0, float(Fraction(rate)))), (beeps, seen)
+    # AAC's own blur; or half a piece of the stretching and what it searches.
+    assert max(offsets) < (0.006 if rate == "1" else 0.045), (beeps, seen)
 
 
 def test_clips_and_dissolves_have_exactly_the_sound_of_their_frames(making: Making, tmp_path: Path) -> None:

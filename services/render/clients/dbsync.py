@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chassis.ids import uuid7
-from chassis.rpc_client import Channel
+from chassis.peers import Peers
 from reel.dbsync.v1 import dbsync_pb2, dbsync_pb2_grpc
 from render.ledger import Cell, Cells
 
@@ -17,7 +17,7 @@ AUTHOR = "render"
 class DbSyncDatabase:
     """One database; its id is the tenant of the calls."""
 
-    def __init__(self, channel: Channel, database: str) -> None:
+    def __init__(self, channel: Peers, database: str) -> None:
         self._channel = channel
         self._database = database
         self._stub = dbsync_pb2_grpc.DbSyncServiceStub(channel.grpc)

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import aiohttp
 from google.protobuf.duration_pb2 import Duration
 
-from chassis import tracing
 from chassis.faults import Fault, Kind, unavailable
 from chassis.rpc_client import Channel
 from reel.storage.v1 import storage_pb2, storage_pb2_grpc
+from render.clients.puts import PutFailed, put_file
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +25,7 @@ T = TypeVar("T")
 
 TIMEOUT_S = 15.0
 UPLOAD_LIFETIME_S = 3600
-UPLOAD_STALL_S = 60.0
 PAUSE_MAX_S = 15.0
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -82,26 +80,42 @@ class Storage:
 
         async def put() -> Stored:
             grant = (await self._call(self._stub.GrantUpload, wanted)).grant
-            await self._put(grant, path, size_bytes)
-            stat = await self._call(self._stub.Stat, storage_pb2.StatRequest(tenant=tenant, key=key))
-            if stat.object.size_bytes != size_bytes:
+            try:
+                await put_file(self._http, grant.url, dict(grant.headers), path)
+            except PutFailed as error:
+                raise unavailable("store_unavailable", str(error)) from error
+            stored = await self._stat(tenant, key)
+            if stored.size_bytes != size_bytes:
                 raise unavailable("store_unavailable", "The store holds another size than was sent.")
-            return Stored(size_bytes, stat.object.etag)
+            return stored
 
         return await _patiently(put, patience_s)
 
-    async def _put(self, grant: Any, path: Path, size_bytes: int) -> None:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=UPLOAD_STALL_S)
-        with tracing.span("store.put", kind="client", attributes={"size_bytes": size_bytes}) as span:
-            headers = {**dict(grant.headers), "Content-Length": str(size_bytes)}
-            try:
-                async with self._http.put(grant.url, data=_blocks(path), headers=headers, timeout=timeout) as answer:
-                    span.set("http.response.status_code", answer.status)
-                    if answer.status not in (200, 204):
-                        log.warning("upload refused: %s %s", answer.status, (await answer.text())[:300])
-                        raise unavailable("store_unavailable", "The store did not take the finished video.")
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise unavailable("store_unavailable", f"The upload broke off: {type(error).__name__}.") from error
+    async def upload_url(
+        self, tenant: str, key: str, content_type: str, lifetime_s: int, *, patience_s: float = 0
+    ) -> tuple[str, dict[str, str]]:
+        """Where a file of any length may be put for `lifetime_s`, by whoever has both; Fault."""
+        wanted = storage_pb2.GrantUploadRequest(
+            tenant=tenant, key=key, content_type=content_type, lifetime=Duration(seconds=lifetime_s)
+        )
+
+        async def ask() -> tuple[str, dict[str, str]]:
+            grant = (await self._call(self._stub.GrantUpload, wanted)).grant
+            return grant.url, dict(grant.headers)
+
+        return await _patiently(ask, patience_s)
+
+    async def stat(self, tenant: str, key: str, *, patience_s: float = 0) -> Stored:
+        """An object as it stands; Fault, NOT_FOUND when it does not."""
+        return await _patiently(lambda: self._stat(tenant, key), patience_s)
+
+    async def delete_folder(self, tenant: str, folder: str) -> None:
+        """Deletes what stands below a folder; Fault. What is not there is deleted already."""
+        await self._call(self._stub.DeletePrefix, storage_pb2.DeletePrefixRequest(tenant=tenant, prefix=folder))
+
+    async def _stat(self, tenant: str, key: str) -> Stored:
+        answer = await self._call(self._stub.Stat, storage_pb2.StatRequest(tenant=tenant, key=key))
+        return Stored(answer.object.size_bytes, answer.object.etag)
 
     async def _call(self, method: Any, request: Any) -> Any:
         return await self._channel.call(method, request, tenant=request.tenant, timeout_s=TIMEOUT_S)
@@ -119,12 +133,3 @@ async def _patiently(ask: Callable[[], Awaitable[T]], patience_s: float) -> T:
             log.warning("storage is asked again: %s", fault.message, extra={"reason": fault.reason})
         await asyncio.sleep(min(PAUSE_MAX_S, 0.5 * 2 ** min(attempt, 6)))
     raise AssertionError("counting never ends")
-
-
-async def _blocks(path: Path) -> AsyncIterator[bytes]:
-    file = await asyncio.to_thread(path.open, "rb")
-    try:
-        while block := await asyncio.to_thread(file.read, _BLOCK_BYTES):
-            yield block
-    finally:
-        file.close()

@@ -3,6 +3,8 @@
 1. A child gets no secret: its environment is empty but for import paths (tests/render/test_engine.py).
 2. Whatever ends the wait for it, cancellation too, ends its group by SIGKILL.
 3. A child that gives no sign of life for the stall time, or takes longer than its limit, is ended; that can be retried.
+
+Containers on Modal do their attempts by this very engine.
 """
 
 from __future__ import annotations
@@ -14,39 +16,52 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from render.engines.port import AttemptFailed, Calls, Made, Progress, Work
 from render.job import Failure
 from render.plan import SourceInfo
-from render.products import Product, Task
+from render.products import ChunkTask, Product, Task
 from render.spec import Source
 
 log = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S = 30.0
 LINE_MAX_BYTES = 1 << 20
-
-Progress = Callable[[str, float], None]
-
-
-class AttemptFailed(Exception):
-    """The child told a failure, or died."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
+GRANT_SPARE_S = 600
+AT_ONCE_MAX = 64
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Runs children with limits in seconds."""
+    """Runs children with limits in seconds; attempts as many at once as there are `slots`, the others wait."""
 
     attempt_timeout_s: float
     stall_timeout_s: float
+    ffmpeg_path: str = ""
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE_MAX), compare=False)
+
+    name = "local"
+    remote = False
+    away = False
+
+    @property
+    def grant_s(self) -> int:
+        """How long an attempt's URLs must last."""
+        return round(self.attempt_timeout_s) + GRANT_SPARE_S
+
+    async def run(self, work: Work, calls: Calls, progress: Progress) -> Made:
+        """The finished files in the work's folder; AttemptFailed. Cancelling it ends the child."""
+        task = Task(work.spec, work.urls, str(work.folder), self.ffmpeg_path)
+        async with self.slots:
+            return Made(await self.produce(task, progress))
+
+    async def end(self, key: str, calls: Mapping[int, str]) -> None:
+        """Nothing: an attempt ends with its run."""
 
     async def produce(self, task: Task, progress: Progress) -> list[Product]:
         """The finished files of a task; AttemptFailed."""
@@ -60,10 +75,17 @@ class Engine:
         info = facts.pop("info")
         return SourceInfo(**{**info, "fps": Fraction(info["fps"])}), facts
 
-    async def _run(self, task: object, progress: Progress, limit_s: float, stall_s: float) -> dict[str, Any]:
+    async def chunks(self, task: ChunkTask, progress: Progress) -> None:
+        """Encodes the chunks of a task into its folder; AttemptFailed."""
+        frames = sum(chunk.frames for chunk in task.chunks)
+        await self._run(task, progress, self.attempt_timeout_s, self.stall_timeout_s, frames)
+
+    async def _run(
+        self, task: object, progress: Progress, limit_s: float, stall_s: float, frames: int = 1
+    ) -> dict[str, Any]:
         try:
             async with asyncio.timeout(limit_s), _child(task) as child:
-                return await _listen(child, progress, stall_s)
+                return await _listen(child, progress, stall_s, frames)
         except TimeoutError as error:
             failure = Failure("timed_out", "The work stood still or took too long, and was ended.", True)
             raise AttemptFailed(failure) from error
@@ -117,9 +139,10 @@ async def _end(child: asyncio.subprocess.Process) -> None:
     await child.wait()
 
 
-async def _listen(child: asyncio.subprocess.Process, progress: Progress, stall_s: float) -> dict[str, Any]:
+async def _listen(child: asyncio.subprocess.Process, progress: Progress, stall_s: float, frames: int) -> dict[str, Any]:
     assert child.stdout is not None
     shown = -1.0
+    encoded = 0
     while True:
         async with asyncio.timeout(stall_s) as patience:
             while True:
@@ -129,6 +152,9 @@ async def _listen(child: asyncio.subprocess.Process, progress: Progress, stall_s
                 event = json.loads(line)
                 if "error" in event:
                     raise AttemptFailed(Failure(**event["error"]))
+                if "frames" in event:
+                    encoded += event["frames"]
+                    event = {"phase": "rendering", "progress": encoded / frames}
                 if "progress" not in event:
                     return dict(event)
                 # Told again without having risen, it is a sign of life: footage is being decoded up to a clip.

@@ -93,7 +93,7 @@ def job_to(job: Job, live: Live) -> pb.Job:
         started=_timestamp(job.started_ms),
         finished=_timestamp(job.finished_ms),
         phase=live.phase,
-        engine="local",
+        engine=job.engine,
     )
     if job.failure is not None:
         failure = job.failure
@@ -145,7 +145,20 @@ def _clip(field: str, clip: pb.Clip) -> s.Clip:
         caption_text=clip.caption.text,
         title=clip.metadata.title,
         notes=clip.metadata.notes,
+        fields=tuple((one.name, _cell(one)) for one in clip.metadata.fields),
     )
+
+
+def _cell(field: pb.Field) -> s.Cell:
+    match field.WhichOneof("value"):
+        case "text":
+            return field.text
+        case "number":
+            return field.number
+        case "words":
+            return tuple(field.words.words)
+        case _:
+            return None
 
 
 def _output(output: pb.Output) -> s.Output:
@@ -157,6 +170,7 @@ def _output(output: pb.Output) -> s.Output:
         fps=_rational("output.fps", output.fps) if output.HasField("fps") else None,
         quality=_known("output.quality", _QUALITIES, output.quality),
         poster=output.poster,
+        sheet=output.sheet,
     )
 
 

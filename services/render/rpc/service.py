@@ -13,7 +13,8 @@ from chassis.faults import Fault, forbidden, invalid, not_found, unavailable
 from reel.render.v1 import render_pb2 as pb
 from reel.render.v1 import render_pb2_grpc
 from render.clients.storage import Storage
-from render.engines.local import AttemptFailed, Engine
+from render.engines.local import Engine
+from render.engines.port import AttemptFailed
 from render.job import Job, State
 from render.jobs import Jobs
 from render.ledger import Ledger
