@@ -288,3 +288,22 @@ def test_stale(machine: Machine) -> None:
     assert machine.ok(writer, rename_clip("a", "by you", author="you", base_version=5)).version == 7
     (answer,) = machine.commit(writer, add_clip("d", author="me", base_version=99))
     assert isinstance(answer, Fault) and answer.reason == "invalid_argument"
+
+
+def test_a_strict_table_may_be_altered(machine: Machine) -> None:
+    writer = machine.founded()
+    steps = (
+        "CREATE TABLE notes (id TEXT NOT NULL PRIMARY KEY, word TEXT) STRICT",
+        "INSERT INTO notes VALUES ('a', 'x')",
+        "ALTER TABLE notes ADD COLUMN size INTEGER NOT NULL DEFAULT 3",
+        "ALTER TABLE notes ADD COLUMN checked INTEGER CHECK (checked > 1)",
+        "ALTER TABLE notes ADD COLUMN twice INTEGER GENERATED ALWAYS AS (size * 2) VIRTUAL",
+        "ALTER TABLE notes RENAME COLUMN word TO text",
+        "ALTER TABLE notes DROP COLUMN checked",
+        "ALTER TABLE notes RENAME TO remarks",
+    )
+    for version, text in enumerate(steps, 2):
+        machine.ok(writer, migration(version, text))
+    with writer.replica.reader() as (guard, _):
+        assert guard.own("SELECT id, text, size, twice FROM remarks") == [("a", "x", 3, 6)]
+    machine.ok(writer, migration(len(steps) + 2, "ALTER TABLE remarks ADD COLUMN late TEXT"))

@@ -17,7 +17,7 @@ from tests.chaos.render_storm.town import Render, Town
 
 DIE_S = 30.0  # a child is dead at once; on a machine with too much to do, later
 AIM_S = 8.0
-WORK_EVERY = 4  # kills, a job must have ended: one that is interrupted too often is given up
+WORK_EVERY = 3  # kills, a job must have ended: one that is interrupted too often is given up
 END_S = 60.0
 MOMENTS = {"any": 4, "reading": 2, "rendering": 4, "joining": 2, "uploading": 5, "starting": 2, "taking over": 4}
 
