@@ -13,8 +13,9 @@ from dbsync import deletion, snapshots
 from dbsync.commit import Committer, Spent
 from dbsync.deletion import Ended
 from dbsync.log_format import read_tombstone, tombstone
+from dbsync.pages import Body
 from dbsync.requests import CommitResult
-from dbsync.slots import DatabaseDeleted, Slots, Undecided, Verdict, slot_key, slot_version
+from dbsync.slots import DatabaseDeleted, Hopeless, Slots, Undecided, Verdict, slot_key, slot_version
 from tests.dbsync.failing_store import FailingStore, Failure, Unanswered, at_every_request
 from tests.dbsync.memory_store import MemoryStore
 from tests.dbsync.restoring import Raced, back_to, entries, restored
@@ -252,6 +253,20 @@ def test_an_undecided_end(machine: Machine, lands: bool) -> None:
     assert before.items() <= machine.store.objects.items() and len(machine.store.objects) - len(before) == lands
     assert ended(machine) == 15
     assert_gone(machine, machine.store, 15)
+
+
+def test_an_end_that_is_refused(machine: Machine) -> None:
+    """The store refuses us at once, with all the time left: still not known, and nothing is wiped."""
+    filled(machine)
+
+    class Refusing(FailingStore):
+        def create(self, key: str, body: Body, timeout_s: float) -> bool:
+            raise Hopeless("403")
+
+    before = dict(machine.store.objects)
+    with pytest.raises(Fault) as caught:
+        ended(machine, Refusing(machine.store, -1, Failure.UNCLEAR_BEFORE))
+    assert caught.value.reason == "delete_unfinished" and machine.store.objects == before
 
 
 def test_it_goes_on_where_it_stopped(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
