@@ -7,6 +7,7 @@ local process and in a container.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -94,16 +95,20 @@ def encode_chunk(made: Plan, clips: draw.Clips, chunk: Chunk, path: Path, told: 
     if path.exists():
         told(chunk.frames)
         return
-    unfinished = path.with_suffix(".part")
+    unfinished = path.with_suffix(f".{os.getpid()}.part")
     encoder = Encoder(unfinished, made.width, made.height, made.fps, made.spec.output.quality, threads=threads)
     since = 0
-    for number, frame in enumerate(clips.frames(chunk.first, chunk.end), chunk.first):
-        encoder.write(clips.finished(frame, number))
-        since += 1
-        if since == FRAMES_TOLD:
-            told(since)
-            since = 0
-    encoder.finish()
+    try:
+        for number, frame in enumerate(clips.frames(chunk.first, chunk.end), chunk.first):
+            encoder.write(clips.finished(frame, number))
+            since += 1
+            if since == FRAMES_TOLD:
+                told(since)
+                since = 0
+        encoder.finish()
+    except BaseException:
+        encoder.abandon()
+        raise
     told(since)
     unfinished.rename(path)
 

@@ -25,7 +25,7 @@ from render.spec import Quality
 _X264 = {
     Quality.DRAFT: {"preset": "ultrafast", "crf": "26"},
     Quality.STANDARD: {"preset": "veryfast", "crf": "19"},
-    Quality.HIGH: {"preset": "fast", "crf": "17", "rc-lookahead": "12"},
+    Quality.HIGH: {"preset": "fast", "crf": "17", "rc-lookahead": "10"},
 }
 _TAGS = "colorprim=bt709:transfer=bt709:colormatrix=bt709"
 _BT709, _LIMITED = 1, 1  # ITU-T H.273; FFmpeg's AVCOL_RANGE_MPEG
@@ -64,7 +64,7 @@ class Encoder:
         self._planes = [_writable(plane) for plane in self._canvas.planes]
         self._frames = 0
         self._queue: queue.Queue[Picture | None] = queue.Queue(AHEAD_FRAMES)
-        self._failure: EncodeError | None = None
+        self._failure: EncodeError | MemoryError | None = None
         self._writer = threading.Thread(target=self._write_on, daemon=True)
         self._writer.start()
 
@@ -81,6 +81,12 @@ class Encoder:
         if self._failure is not None:
             raise self._failure
 
+    def abandon(self) -> None:
+        """Ends it; the file is not whole."""
+        self._failure = self._failure or EncodeError("given up")
+        self._queue.put(None)
+        self._writer.join()
+
     def _write_on(self) -> None:
         """Encodes while the next frames are drawn; what comes after a failure is dropped."""
         while (picture := self._queue.get()) is not None:
@@ -92,7 +98,9 @@ class Encoder:
     def _try(self, step: Any, *arguments: Any) -> None:
         try:
             step(*arguments)
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except MemoryError as error:
+            self._failure = error
+        except Exception as error:  # whatever it is: a writer that is gone would be waited for
             self._failure = EncodeError(f"the encoder ended: {error}")
             self._failure.__cause__ = error
 

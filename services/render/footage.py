@@ -16,16 +16,16 @@ from fractions import Fraction
 from typing import Any, BinaryIO
 
 import av
-import cv2
 import numpy as np
 from av.stream import Discard
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
-from render import tonemap
+from render import orientation, tonemap
 from render.plan import MICRO, SourceInfo
 from render.recorded import Sound
 from render.remote import RemoteFile, SourceError
+from render.weave import Unweaver
 
 Plane = NDArray[np.uint8]
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,asf,mpeg,ogg"
@@ -99,7 +99,8 @@ class Footage:
             raise SourceError("source_unreadable", f"{name}: its picture cannot be decoded.")
         self._base: Fraction = first.time_base or Fraction(1, MICRO)
         self.origin: Fraction = first.pts * self._base
-        self._rotation = round(first.rotation / 90) * 90 % 360
+        self._orientation = orientation.of(first)
+        self._woven = bool(first.interlaced_frame)
         self.facts = self._read_facts(first)
         self.info = self.facts.info
         self._tone: tonemap.Graph | None = None
@@ -151,7 +152,7 @@ class Footage:
             self._container.seek(int(asked_s / (stream.time_base or self._base)), stream=stream)
             sound.restart()
             streams = [self._audio] if indexed else [self._video, self._audio]
-            reader = _Reader(self._container, streams, sound, self._name, self._beat, self._timed)
+            reader = _Reader(self._container, streams, sound, self._name, self._beat, self._timed, False)
             reader.finish_sound(sound.end_s + float(self.origin) + 3)
         finally:
             self._video.discard = Discard.default
@@ -183,21 +184,22 @@ class Footage:
             self._container.seek(int(asked_s / (self._video.time_base or self._base)), stream=self._video)
             if sound is not None:
                 sound.restart()
-            reader = _Reader(self._container, streams, sound, self._name, self._beat, self._timed)
+            reader = _Reader(self._container, streams, sound, self._name, self._beat, self._timed, self._woven)
             first = reader.next_frame()
             if from_s == 0 or (first is not None and first.at_s <= time_s + TOLERANCE_S):
                 return reader, first
             back_s = max(Fraction(2), back_s * 4)
 
     def _timed(self, frame: av.VideoFrame) -> _Timed:
-        at_s = (frame.pts or 0) * self._base - self.origin
-        return _Timed(frame, at_s, at_s + (frame.duration or 0) * self._base)
+        base = frame.time_base or self._base
+        at_s = (frame.pts or 0) * base - self.origin
+        return _Timed(frame, at_s, at_s + (frame.duration or 0) * base)
 
     def _read_facts(self, first: av.VideoFrame) -> Facts:
         video = self._video
         ratio = video.sample_aspect_ratio or Fraction(1)
         width, height = round(first.width * ratio), first.height
-        if self._rotation in (90, 270):
+        if self._orientation is not None and self._orientation.swapped:
             width, height = height, width
         duration = Fraction(0)
         if video.duration and video.time_base:
@@ -214,7 +216,7 @@ class Footage:
             video_codec=video.codec_context.name,
             audio_codec=self._audio.codec_context.name if self._audio is not None else "",
             container=self._container.format.name,
-            rotation=(360 - self._rotation) % 360,
+            rotation=round(-first.rotation / 90) * 90 % 360,
             variable=abs(base - average) > average / 50,
             hdr=int(first.color_trc) in _HDR_TRANSFERS,
         )
@@ -233,12 +235,8 @@ class Footage:
                 dst_color_range=ColorRange.MPEG,
             )
         planes = [_plane(plane) for plane in converted.planes]
-        if self._rotation:
-            turn = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}[
-                self._rotation
-            ]
-            planes = [np.asarray(cv2.rotate(plane, turn), dtype=np.uint8) for plane in planes]
-            return Picture(*planes)
+        if self._orientation is not None:
+            return Picture(*(self._orientation.shown(plane) for plane in planes))
         return Picture(*planes, frame=converted)
 
 
@@ -262,6 +260,7 @@ class _Reader:
         name: str,
         beat: Callable[[], None],
         timed: Callable[[av.VideoFrame], _Timed],
+        woven: bool,
     ) -> None:
         self._packets = container.demux(streams)
         self._video = streams[0]
@@ -269,6 +268,7 @@ class _Reader:
         self._name = name
         self._beat = beat
         self._timed = timed
+        self._unweaver = Unweaver() if woven else None
         self._ready: deque[_Timed] = deque()
         self._bad = 0
 
@@ -276,9 +276,12 @@ class _Reader:
         """The next picture; None at the end."""
         while not self._ready:
             packet = self._next_packet()
-            if packet is None:
+            if packet is not None:
+                self._decode(packet)
+                continue
+            self._take(None)
+            if not self._ready:
                 return None
-            self._decode(packet)
         return self._ready.popleft()
 
     def finish_sound(self, until_s: float) -> None:
@@ -310,11 +313,19 @@ class _Reader:
                 if isinstance(frame, av.VideoFrame):
                     self._beat()
                     if frame.pts is not None:
-                        self._ready.append(self._timed(frame))
+                        self._take(frame)
                 elif self._sound is not None and isinstance(frame, av.AudioFrame):
                     self._sound.add(frame)
         except av.FFmpegError as error:  # a broken packet costs its own frames only
             self._count_bad(error)
+
+    def _take(self, frame: av.VideoFrame | None) -> None:
+        """A decoded frame, or None at the end; woven ones come back whole, and later."""
+        if self._unweaver is not None:
+            self._ready.extend(map(self._timed, self._unweaver.through(frame)))
+            self._unweaver = self._unweaver if frame is not None else None
+        elif frame is not None:
+            self._ready.append(self._timed(frame))
 
     def _count_bad(self, error: Exception) -> None:
         self._bad += 1

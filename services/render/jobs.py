@@ -220,11 +220,12 @@ class Jobs:
         """The job whose turn it is; waits until there is one."""
         while True:
             self._arrived.clear()
-            key = self._turns.take(time.monotonic(), _now_ms())
+            now_s = time.monotonic()  # one for both: a pause that ended between them would be waited for for ever
+            key = self._turns.take(now_s, _now_ms())
             if key is not None:
                 return key
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._turns.pause_s(time.monotonic())):
+                async with asyncio.timeout(self._turns.pause_s(now_s)):
                     await self._arrived.wait()
 
     async def _work(self, known: Known) -> None:

@@ -2,7 +2,8 @@
 
 SMOOTH is the monotone piecewise cubic of Fritsch and Carlson with Brodlie's weighted harmonic mean of the slopes (as in
 SIAM J. Sci. Stat. Comput. 5, 1984): it passes every key, never overshoots between two, and stands still where it turns.
-Before the first key and after the last the value is that key's. tests/vectors/keyframes.json holds both to it.
+Before the first key and after the last the value is that key's, so it begins and ends at rest: with pchip's one-sided
+slopes there instead, a camera would start and stop with a jerk. tests/vectors/keyframes.json holds both to it.
 """
 
 from __future__ import annotations

@@ -211,6 +211,12 @@ def work_s(plan: Plan) -> float:
     return plan.frames * plan.width * plan.height / PIXELS_PER_CORE_S[plan.spec.output.quality]
 
 
+def memory_bytes(plan: Plan) -> int:
+    """What a process needs that renders a chunk, measured by the bench at the slowest preset, with some to spare."""
+    shown = max(clip.info.width * clip.info.height for clip in plan.clips)
+    return 180_000_000 + 120 * plan.width * plan.height + 16 * shown
+
+
 def wholes(plan: Plan) -> tuple[Chunk, ...]:
     """The fewest chunks: each clip where clips are also written alone, else everything."""
     if any(clip.clip.output_name for clip in plan.clips):

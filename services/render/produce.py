@@ -18,7 +18,7 @@ from render.chunk import Frames, Sources, encode_chunk, hear
 from render.crew import Crew
 from render.footage import Facts, Footage
 from render.join import Tags
-from render.plan import MICRO, Chunk, ClipPlan, Plan, chunks, shares, wholes
+from render.plan import MICRO, Chunk, ClipPlan, Plan, chunks, memory_bytes, shares, wholes
 from render.planned_sound import Track
 from render.products import ChunkTask, Product, Survey, Task
 from render.recorded import Sound
@@ -59,19 +59,26 @@ def produce(task: Task, report: Report) -> list[Product]:
         told.report("rendering", PROBED)
         if task.spec.mode is Mode.INSTANT:
             return _posters(task, instant.copy(task.spec, made, task.urls, task.folder, told.report))
-        cut = chunks(made, at_once(task))
+        together = at_once(task, made)
+        cut = chunks(made, together)
         if cut == wholes(made):  # sound is heard while pictures are read
             sounds = _one_pass(task, survey, cut, sources, told)
         else:
-            sounds = _by_crew(task, survey, cut, sources, told)
+            sounds = _by_crew(task, survey, cut, together, sources, told)
         return assemble(task, survey, cut, sounds, told.report, told.beat)
     finally:
         sources.close()
 
 
-def at_once(task: Task) -> int:
-    """How many chunks of a task are rendered at a time: x264 keeps two cores busy beside one that draws."""
-    return task.at_once or max(1, len(os.sched_getaffinity(0)) // 2)
+def at_once(task: Task, made: Plan) -> int:
+    """How many chunks of a task are rendered at a time: x264 keeps two cores busy beside one that draws, and of the
+    memory that is free half may be taken.
+    """
+    if task.at_once:
+        return task.at_once
+    told = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    room = int(told["MemAvailable"].split()[0]) * 1024 // 2 // memory_bytes(made)
+    return max(1, min(len(os.sched_getaffinity(0)) // 2, room))
 
 
 def finish(task: Task, survey: Survey, cut: Sequence[Chunk], report: Report) -> list[Product]:
@@ -134,13 +141,13 @@ def _one_pass(task: Task, survey: Survey, cut: Sequence[Chunk], sources: Sources
     return Sounds(alone, track.whole() if track is not None and task.spec.output.name else None)
 
 
-def _by_crew(task: Task, survey: Survey, cut: Sequence[Chunk], sources: Sources, told: _Told) -> Sounds:
+def _by_crew(task: Task, survey: Survey, cut: Sequence[Chunk], together: int, sources: Sources, told: _Told) -> Sounds:
     made = survey.plan()
     kept = _kept(task)
     frames = told.frames(made)
     missing = [chunk for chunk in cut if not (kept / survey.chunk_name(chunk)).exists()]
     frames(made.frames - sum(chunk.frames for chunk in missing))
-    dealt = shares(missing, at_once(task))
+    dealt = shares(missing, together)
     threads = max(2, len(os.sched_getaffinity(0)) * 3 // 2 // max(1, len(dealt)))
     crew = Crew([ChunkTask(survey, share, task.urls, str(kept), threads) for share in dealt])
     try:

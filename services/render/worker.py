@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from dataclasses import asdict
 from typing import Any
@@ -25,6 +26,7 @@ from render.remote import SourceError
 
 MEMORY_LIMIT_BYTES = 8 << 30  # of addresses, which decoder threads reserve generously
 FILE_LIMIT_BYTES = 16 << 30
+BEAT_S = 2.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -52,7 +54,7 @@ def _run(task: Any) -> None:
     if isinstance(task, ChunkTask):
         from render.chunk import render_chunks
 
-        chunks = render_chunks(task, lambda frames: _say({"frames": frames}))
+        chunks = render_chunks(task, _say_frames, _Beat().beat)
         _say({"chunks": [asdict(one) for one in chunks]})
         return
     from render.produce import probe, produce
@@ -78,6 +80,22 @@ def _contain() -> None:
 def _say(event: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(event, default=str) + "\n")
     sys.stdout.flush()
+
+
+def _say_frames(frames: int) -> None:
+    _say({"frames": frames})
+
+
+class _Beat:
+    """Says now and then that no more frames were encoded, but that it lives."""
+
+    def __init__(self) -> None:
+        self._at_s = time.monotonic()
+
+    def beat(self) -> None:
+        if time.monotonic() - self._at_s > BEAT_S:
+            self._at_s = time.monotonic()
+            _say_frames(0)
 
 
 def _failed(code: str, message: str, *, retryable: bool) -> int:

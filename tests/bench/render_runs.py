@@ -22,7 +22,7 @@ FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 ROOT = Path(__file__).resolve().parents[2]
 # The goals were set against x264's preset fast, which is Quality.HIGH here.
 X264 = {
-    Quality.HIGH: ("-c:v", "libx264", "-preset", "fast", "-crf", "17", "-rc-lookahead", "12", "-g", "60"),
+    Quality.HIGH: ("-c:v", "libx264", "-preset", "fast", "-crf", "17", "-rc-lookahead", "10", "-g", "60"),
     Quality.STANDARD: ("-c:v", "libx264", "-preset", "veryfast", "-crf", "19", "-g", "60"),
 }
 SOUND = ("-c:a", "aac", "-b:a", "160k", "-ac", "2", "-ar", "48000")

@@ -142,6 +142,41 @@ def test_rotation_flags_are_applied_to_the_pixel(making: Making, turn: int) -> N
     assert np.array_equal(next(pictures(upright))[1].y, shown[0].y)
 
 
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+@pytest.mark.parametrize("mirror", ["-display_hflip", "-display_vflip"])
+def test_mirrored_pictures_are_shown_as_ffmpeg_shows_them(making: Making, turn: int, mirror: str) -> None:
+    name = f"mirrored{mirror}-{turn}"
+    flat, path, upright = (making.folder / f"{part}-{name}.mov" for part in ("flat", "turned", "upright"))
+    golden.encode(flat, range(3), options=FAST)
+    golden.ffmpeg("-display_rotation", str(turn), mirror, "-i", str(flat), "-c", "copy", str(path))
+    golden.ffmpeg("-i", str(path), *FAST, str(upright))
+    shown = at(path, [Fraction(k, 30) for k in range(3)])
+    for picture, (_, expected) in zip(shown, pictures(upright), strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(picture.planes, expected.planes, strict=True))
+
+
+def test_interlaced_footage_is_taken_apart(making: Making, tmp_path: Path) -> None:
+    """A frame holds the lines of two moments: the earlier one's picture is shown, whole, at its time."""
+    path = making.folder / "woven.mp4"
+    woven = ["-vf", f"{golden.BT709},tinterlace=interleave_top", "-flags", "+ilme+ildct", "-x264-params", "tff=1"]
+    golden.encode(path, range(400, 520), rate="60", options=[*FAST, *woven, "-g", "15"])
+    making.make(Spec((Clip(making.source("woven.mp4"), 500_000, 2_000_000),), OUTPUT), tmp_path)
+    assert numbers(tmp_path / "reel.mp4") == list(range(430, 520, 2))
+    moving = making.folder / "moving.mp4"
+    bars = "gradients=s=320x240:r=60:d=1:speed=0.05:c0=black:c1=white,tinterlace=interleave_top,format=yuv420p"
+    golden.ffmpeg("-f", "lavfi", "-i", bars, *FAST, "-flags", "+ilme+ildct", "-x264-params", "tff=1", str(moving))
+    stored = [picture for _, picture in pictures(moving)]
+    shown = at(moving, [Fraction(k, 30) for k in range(5, 25)])
+    combs = [(comb(whole), comb(woven)) for whole, woven in zip(shown, stored[5:25], strict=True)]
+    assert all(whole < woven / 3 for whole, woven in combs), combs
+
+
+def comb(picture: Picture) -> float:
+    """How much every second line differs from its neighbours."""
+    y = picture.y.astype(float)
+    return float(np.abs(2 * y[1:-1:2] - y[:-2:2] - y[2::2]).mean())
+
+
 def color(making: Making, name: str, filters: str, options: list[str]) -> tuple[float, float, float]:
     """The mean planes of a file that shows one orange."""
     path = making.folder / name

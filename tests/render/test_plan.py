@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chassis.faults import Fault
 from render.footage import TOLERANCE_S
-from render.plan import CHUNK_MIN_S, MICRO, SAMPLE_RATE, Chunk, SourceInfo, chunks, plan, shares, strength
+from render.plan import CHUNK_MIN_S, MICRO, SAMPLE_RATE, Chunk, SourceInfo, chunks, memory_bytes, plan, shares, strength
 from render.spec import (
     Clip,
     Crop,
@@ -208,6 +208,13 @@ def test_only_long_work_is_divided_and_by_as_many_as_work() -> None:
     assert divided(20, 4) == [10, 10] and divided(20, 4, Quality.DRAFT) == [20]  # too cheap for a second of start each
     assert divided(300, 4) == [37.5] * 8  # what is done is kept by chunks of a minute at most
     assert divided(10, 8) == [10]
+
+
+def test_memory_is_what_the_bench_measured_and_some_more() -> None:
+    for source, output, measured_mb in (((1920, 1080), (1920, 1080), 395), ((3840, 2160), (1080, 1920), 502)):
+        info = SourceInfo(*source, 60 * MICRO, Fraction(30), True)
+        made = plan(Spec((Clip(SOURCE, 0, MICRO),), Output("x", "a.mp4", *output)), {SOURCE: info})
+        assert measured_mb <= memory_bytes(made) / 1e6 <= measured_mb * 1.3
 
 
 def test_shares_are_about_even() -> None:
