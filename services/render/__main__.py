@@ -39,7 +39,7 @@ async def serve(config: Config, life: Life) -> None:
     life.on_stop("http", http.close)
     storage = Storage(storage_channel, http)
     slots = asyncio.Semaphore(config.workers)
-    local = Engine(config.attempt_timeout_s, config.stall_timeout_s, config.ffmpeg_path, slots)
+    local = Engine(config.attempt_timeout_s, config.stall_timeout_s, config.ffmpeg_path, slots, config.nvenc)
     engines, workers = _engines(config, local, life)
     ledger = Ledger(DbSyncDatabase(dbsyncs, config.database), owner=uuid7(), tenant_jobs_max=config.tenant_jobs_max)
     attempts = Attempts(storage, engines, local, messages.decode_spec, config.work_dir)

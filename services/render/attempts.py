@@ -76,7 +76,7 @@ class Attempts:
             urls = await self.storage.download_urls(job.tenant, keys, engine.grant_s, patience_s=PATIENCE_S)
             puts = await self._puts(job, spec, engine.grant_s) if engine.remote else {}
             key = attempt_key(job.tenant, job.job_id, job.attempt)
-            work = Work(key, spec, spec_bytes, dict(zip(sources, urls, strict=True)), folder, puts)
+            work = Work(key, spec, spec_bytes, dict(zip(sources, urls, strict=True)), folder, job.attempt == 1, puts)
             if engine.remote:
                 shelf = Shelf(self.storage, job.tenant, f"{spec.output.folder}/{CHUNKS}", engine.grant_s)
                 work = replace(work, shelf=shelf, survey=partial(self._survey, job.tenant, work))

@@ -82,21 +82,24 @@ def render_chunks(task: ChunkTask, told: Frames, beat: Callable[[], None] = lamb
     try:
         out = []
         for chunk in task.chunks:
-            path = Path(task.folder) / task.survey.chunk_name(chunk)
-            encode_chunk(made, clips, chunk, path, told, task.threads)
+            path = encode_chunk(task.survey, made, clips, chunk, Path(task.folder), told, task.threads)
             out.append(ChunkMade(path.name, chunk.first, chunk.end, path.stat().st_size))
         return out
     finally:
         sources.close()
 
 
-def encode_chunk(made: Plan, clips: draw.Clips, chunk: Chunk, path: Path, told: Frames, threads: int = 0) -> None:
-    """Encodes a chunk into a file, unless that is there."""
+def encode_chunk(
+    survey: Survey, made: Plan, clips: draw.Clips, chunk: Chunk, folder: Path, told: Frames, threads: int = 0
+) -> Path:
+    """Encodes a chunk of the survey's plan into the file of its name in a folder, unless that is there."""
+    path = folder / survey.chunk_name(chunk)
     if path.exists():
         told(chunk.frames)
-        return
+        return path
     unfinished = path.with_suffix(f".{os.getpid()}.part")
-    encoder = Encoder(unfinished, made.width, made.height, made.fps, made.spec.output.quality, threads=threads)
+    quality = made.spec.output.quality
+    encoder = Encoder(unfinished, made.width, made.height, made.fps, quality, threads=threads, codec=survey.codec)
     since = 0
     try:
         for number, frame in enumerate(clips.frames(chunk.first, chunk.end), chunk.first):
@@ -110,7 +113,7 @@ def encode_chunk(made: Plan, clips: draw.Clips, chunk: Chunk, path: Path, told: 
         encoder.abandon()
         raise
     told(since)
-    unfinished.rename(path)
+    return unfinished.rename(path)
 
 
 def hear(made: Plan, clip: ClipPlan, sources: Sources, track: Track) -> None:

@@ -42,6 +42,7 @@ class Config:
     stall_timeout_s: float  # without a sign of progress
     tenant_running_max: int  # attempts of one tenant at once
     sweep_after_s: float  # that what attempts left behind stays after the job's end
+    nvenc: bool
     modal: Modal | None
 
     @property
@@ -65,6 +66,7 @@ def read(reader: Reader) -> Config:
         stall_timeout_s=reader.number("RENDER_STALL_TIMEOUT_S", 180, low=5, high=3600),
         tenant_running_max=reader.integer("RENDER_TENANT_RUNNING_MAX", 2, low=1, high=1000),
         sweep_after_s=reader.number("RENDER_SWEEP_AFTER_S", 24 * 3600, low=1, high=30 * 24 * 3600),
+        nvenc=reader.flag("RENDER_NVENC", False),
         modal=_modal(reader),
     )
     reader.check(

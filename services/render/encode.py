@@ -1,8 +1,8 @@
-"""Pictures to H.264, by the x264 that PyAV's wheel carries, in this process: no raw frame passes through a pipe, and
+"""Pictures to H.264, by an encoder that PyAV's wheel carries, in this process: no raw frame passes through a pipe, and
 footage that is not drawn on is not even copied.
 
-Its encoder does what the bare FFmpeg of the bench does with the same settings, frame for frame
-(tests/render/test_encode.py).
+That is x264, which does what the bare FFmpeg of the bench does with the same settings, frame for frame
+(tests/render/test_encode.py); where an operator wants it and a probe has shown that it works, NVENC (nvenc.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import queue
 import threading
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -19,6 +19,7 @@ from av.codec.context import ThreadType
 from av.video.frame import PictureType
 
 from render.footage import Picture
+from render.products import Codec
 from render.spec import Quality
 
 # By itself `fast` looks 30 frames ahead, which hold 6 MB each at 1080p; the file gets about as small with fewer.
@@ -26,6 +27,12 @@ _X264 = {
     Quality.DRAFT: {"preset": "ultrafast", "crf": "26"},
     Quality.STANDARD: {"preset": "veryfast", "crf": "19"},
     Quality.HIGH: {"preset": "fast", "crf": "17", "rc-lookahead": "10"},
+}
+# NVIDIA's names for about the same; not measured on a card.
+_NVENC = {
+    Quality.DRAFT: {"preset": "p1", "cq": "30"},
+    Quality.STANDARD: {"preset": "p4", "cq": "23"},
+    Quality.HIGH: {"preset": "p6", "cq": "20"},
 }
 _TAGS = "colorprim=bt709:transfer=bt709:colormatrix=bt709"
 _BT709, _LIMITED = 1, 1  # ITU-T H.273; FFmpeg's AVCOL_RANGE_MPEG
@@ -37,27 +44,38 @@ class EncodeError(Exception):
     """FFmpeg failed; the message is the end of what it said."""
 
 
-def settings(quality: Quality, fps: Fraction) -> dict[str, str]:
+def settings(quality: Quality, fps: Fraction, codec: Codec = Codec.X264) -> dict[str, str]:
     """The encoder's options, by FFmpeg's names."""
-    return {**_X264[quality], "g": str(max(1, round(fps * GROUP_S))), "x264-params": _TAGS, "a53cc": "0"}
+    options = {"g": str(max(1, round(fps * GROUP_S))), "a53cc": "0"}
+    if codec is Codec.NVENC:
+        return {**_NVENC[quality], **options, "rc": "vbr", "b": "0"}
+    return {**_X264[quality], **options, "x264-params": _TAGS}
 
 
 class Encoder:
     """Encodes pictures of one size to an H.264 file without sound; `threads` 0 takes as many as suit the cores."""
 
     def __init__(
-        self, path: Path, width: int, height: int, fps: Fraction, quality: Quality, *, threads: int = 0
+        self,
+        path: Path,
+        width: int,
+        height: int,
+        fps: Fraction,
+        quality: Quality,
+        *,
+        threads: int = 0,
+        codec: Codec = Codec.X264,
     ) -> None:
         self._width, self._height = width, height
         self._step = 1 / fps
         # One time base for all pieces, or joining them would round their times.
         self._out = av.open(str(path), "w", format="mp4", options={"video_track_timescale": str(_timescale(fps))})
-        self._stream: Any = self._out.add_stream("libx264", rate=fps, options=settings(quality, fps))
+        self._stream = cast(Any, self._out.add_stream(codec, rate=fps, options=settings(quality, fps, codec)))
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         context = self._stream.codec_context
         context.time_base = self._step
-        # PyAV asks for slices, which cost bytes.
-        context.thread_type, context.thread_count = ThreadType.FRAME, threads
+        if codec is Codec.X264:  # PyAV asks for slices, which cost bytes
+            context.thread_type, context.thread_count = ThreadType.FRAME, threads
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         context.color_range = _LIMITED
         self._canvas = av.VideoFrame(width, height, "yuv420p")

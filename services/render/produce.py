@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from render import draw, instant, join
+from render import draw, instant, join, nvenc
 from render.chunk import Frames, Sources, encode_chunk, hear
 from render.crew import Crew
 from render.footage import Facts, Footage
@@ -56,6 +56,8 @@ def produce(task: Task, report: Report) -> list[Product]:
         told.report("reading", 0.0)
         survey = sources.survey(task.spec)
         made = survey.plan()
+        if task.nvenc and task.spec.mode is Mode.EXACT:
+            survey = replace(survey, codec=nvenc.choose(made, Path(task.folder)))
         told.report("rendering", PROBED)
         if task.spec.mode is Mode.INSTANT:
             return _posters(task, instant.copy(task.spec, made, task.urls, task.folder, told.report))
@@ -131,9 +133,8 @@ def _one_pass(task: Task, survey: Survey, cut: Sequence[Chunk], sources: Sources
     clips = draw.Clips(made, lambda clip: sources.open(clip.clip.source), clip_ended, heard=track is not None)
     frames = told.frames(made)
     for chunk in cut:
-        path = _kept(task) / survey.chunk_name(chunk)
-        done_before = path.exists()
-        encode_chunk(made, clips, chunk, path, frames)
+        done_before = (_kept(task) / survey.chunk_name(chunk)).exists()
+        encode_chunk(survey, made, clips, chunk, _kept(task), frames)
         for clip in made.clips:
             if done_before and track is not None and chunk.first <= clip.first < chunk.end:
                 hear(made, clip, sources, track)

@@ -5,12 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 
 from render.plan import Chunk, Plan, SourceInfo, plan
 from render.spec import Source, Spec
 
 RENDERER = 2  # rises whenever the same specification gives other pictures: chunks of another one are not taken
+
+
+class Codec(StrEnum):
+    """What encodes, by FFmpeg's name of it."""
+
+    X264 = "libx264"
+    NVENC = "h264_nvenc"
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class Product:
 @dataclass(frozen=True)
 class Task:
     """A whole attempt. `kept` is where finished chunks outlive it (empty: they do not), `at_once` how many chunks are
-    rendered at a time (0: half as many as there are cores).
+    rendered at a time (0: half as many as there are cores), `nvenc` whether NVIDIA's encoder may be used if it works.
     """
 
     spec: Spec
@@ -38,6 +46,7 @@ class Task:
     binary: str  # FFmpeg
     kept: str = ""
     at_once: int = 0
+    nvenc: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,10 +59,13 @@ class Known:
 
 @dataclass(frozen=True)
 class Survey:
-    """A specification and what its sources are: everything that the plan follows from."""
+    """A specification and what its sources are: everything that the plan follows from. All chunks of an export are of
+    one encoder, or they could not be joined.
+    """
 
     spec: Spec
     known: Mapping[Source, Known]
+    codec: Codec = Codec.X264
 
     def plan(self) -> Plan:
         """The plan; the same wherever it is made."""
@@ -62,7 +74,7 @@ class Survey:
     def chunk_name(self, chunk: Chunk) -> str:
         """The file name of a chunk: a hash of all that it depends on, so that one that is there can be taken."""
         known = sorted((source.key, source.etag, repr(one)) for source, one in self.known.items())
-        told = repr((RENDERER, self.spec, known, chunk.first, chunk.end))
+        told = repr((RENDERER, self.codec, self.spec, known, chunk.first, chunk.end))
         return f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.mp4"
 
 

@@ -7,7 +7,7 @@ import type { Export } from "../src/api/schema";
 import { clock, count, parseClock, size, span } from "../src/format";
 import { fitted, largest, shapeOf, shown, still, windowAt } from "../src/player/framing";
 import { actionOf } from "../src/player/keys";
-import { merge, mergeAll, percent } from "../src/state/exports";
+import { merge, mergeAll, percent, stateWords } from "../src/state/exports";
 import { contentType, gameName, keptName } from "../src/upload/file";
 
 const job = (news: Partial<Export>): Export => ({ id: "e", state: "running", progress: 0, sequence: 1, outputs: [], ...news }) as Export;
@@ -27,6 +27,12 @@ test("news of an export: the newer wins, the percent never goes back, an end is 
 test("100 percent is shown when it is there, not before", () => {
   assert.equal(percent(job({ progress: 0.999 })), 99);
   assert.equal(percent(job({ state: "succeeded", progress: 1 })), 100);
+});
+
+test("an export that cannot go on says what it waits for", () => {
+  assert.equal(stateWords(job({ phase: "rendering", progress: 0.4 })), "Making it: 40%");
+  assert.match(stateWords(job({ phase: "waiting", progress: 0.4 })), /cannot be reached/);
+  assert.match(stateWords(job({ phase: "queued", progress: 0.4 })), /tried again/);
 });
 
 test("keys: ours in the player, not while typing, not with a modifier, space is the button's on a button", () => {

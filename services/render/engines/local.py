@@ -44,6 +44,7 @@ class Engine:
     stall_timeout_s: float
     ffmpeg_path: str = ""
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE_MAX), compare=False)
+    nvenc: bool = False  # where it works; never for a job that has failed, be it a driver that ends processes
 
     name = "local"
     remote = False
@@ -56,7 +57,8 @@ class Engine:
 
     async def run(self, work: Work, calls: Calls, progress: Progress) -> Made:
         """The finished files in the work's folder; AttemptFailed. Cancelling it ends the child."""
-        task = Task(work.spec, work.urls, str(work.folder), self.ffmpeg_path)
+        nvenc = self.nvenc and work.first
+        task = Task(work.spec, work.urls, str(work.folder), self.ffmpeg_path, nvenc=nvenc)
         async with self.slots:
             return Made(await self.produce(task, progress))
 

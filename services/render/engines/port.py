@@ -63,6 +63,7 @@ class Work:
     spec_bytes: bytes  # the same, as it is kept
     urls: Mapping[Source, str]
     folder: Path  # local: empty, for an engine that leaves its files here
+    first: bool = True  # of the job's attempts
     # For a remote engine:
     puts: Mapping[str, Put] = field(default_factory=dict)  # by file name
     shelf: Shelf | None = None

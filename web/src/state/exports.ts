@@ -30,7 +30,7 @@ export function stateWords(job: Export): string {
     case "queued":
       return "Waiting to start";
     case "running":
-      return `Making it: ${percent(job)}%`;
+      return doing(job);
     case "succeeded":
       return "Ready";
     case "failed":
@@ -38,6 +38,12 @@ export function stateWords(job: Export): string {
     case "cancelled":
       return "Cancelled";
   }
+}
+
+function doing(job: Export): string {
+  if (job.phase === "waiting") return "Waiting: the machines that make videos cannot be reached just now";
+  if (job.phase === "queued") return "Waiting to be tried again";
+  return `Making it: ${percent(job)}%`;
 }
 
 /** Newest first. Ids are UUIDv7: their order is the order in which they were made. */

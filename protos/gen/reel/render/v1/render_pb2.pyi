@@ -881,7 +881,9 @@ class JobError(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     RETRYABLE_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """stable: source_not_found, source_unreadable, source_changed, render_failed, out_of_memory, timed_out, store_unavailable"""
+    """Stable: source_not_found, source_unreadable, source_changed, render_failed, out_of_memory, timed_out, store_unavailable, engine_away
+    (never reached, or of another version).
+    """
     message: _builtins.str
     retryable: _builtins.bool
     def __init__(
@@ -928,7 +930,7 @@ class Job(_message.Message):
     sequence: _builtins.int
     """rises with every change"""
     phase: _builtins.str
-    """queued, reading, rendering, joining, uploading"""
+    """queued, waiting (the engine cannot be reached), reading, rendering, joining, uploading"""
     engine: _builtins.str
     """local, modal"""
     @_builtins.property
