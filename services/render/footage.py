@@ -80,18 +80,20 @@ class Facts:
 
 
 class Footage:
-    """One opened source; `beat` is called at each decoded frame, as a sign of life."""
+    """One opened source; `beat` is called at each decoded frame, as a sign of life. Its `container` with the streams
+    `video` and `audio` stands wherever it was read last.
+    """
 
     def __init__(self, file: BinaryIO | Any, name: str, beat: Callable[[], None] = lambda: None) -> None:
         self._name = name
         self._beat = beat
         self._file = file
         try:
-            self._container = open_container(file, name)
-            self._video = picture_stream(self._container, name)
-            self._audio = self._container.streams.audio[0] if self._container.streams.audio else None
-            self._video.thread_type = "AUTO"
-            first = next((frame for frame in self._container.decode(self._video) if frame.pts is not None), None)
+            self.container = open_container(file, name)
+            self.video = picture_stream(self.container, name)
+            self.audio = self.container.streams.audio[0] if self.container.streams.audio else None
+            self.video.thread_type = "AUTO"
+            first = next((frame for frame in self.container.decode(self.video) if frame.pts is not None), None)
         except (av.FFmpegError, ValueError, IndexError) as error:
             message = f"{name}: its picture cannot be decoded: {why(error)}."
             raise SourceError("source_unreadable", message) from error
@@ -107,7 +109,7 @@ class Footage:
 
     def close(self) -> None:
         """Ends reading."""
-        self._container.close()
+        self.container.close()
 
     def frames(self, times_s: Sequence[Fraction], sound: Sound | None = None) -> Iterator[Picture]:
         """A picture for each of the rising times, in seconds from the first frame; the last one stays when footage
@@ -119,7 +121,7 @@ class Footage:
         current: _Timed | None = None
         upcoming: _Timed | None = None
         picture: tuple[_Timed, Picture] | None = None
-        self._expect(times_s[-1] + _AHEAD_S if times_s else None)
+        self.expect(times_s[-1] + _AHEAD_S if times_s else None)
         for time_s in times_s:
             if reader is None:
                 reader, upcoming = self._begin(time_s, sound)
@@ -134,37 +136,37 @@ class Footage:
             yield picture[1]
         if reader is not None and sound is not None:
             reader.finish_sound(sound.end_s + float(self.origin) + 3)
-        self._expect(None)
+        self.expect(None)
 
     def sound(self, start_s: Fraction, end_s: Fraction) -> Sound | None:
         """Where the sound of a range gathers; None without a sound track."""
-        return None if self._audio is None else Sound(self.origin, float(start_s), float(end_s))
+        return None if self.audio is None else Sound(self.origin, float(start_s), float(end_s))
 
     def hear(self, sound: Sound) -> None:
         """Gathers a range of sound alone; what of the picture lies between is not read where the container allows."""
-        assert self._audio is not None
+        assert self.audio is not None
         indexed = "mp4" in self.facts.container
         from_s = Fraction(sound.start_s).limit_denominator(MICRO) - (_SETTLE_S if indexed else _SKEW_S)
-        stream = self._audio if indexed else self._video
+        stream = self.audio if indexed else self.video
         asked_s = from_s + self.origin if from_s > 0 else self.origin - 10
-        self._video.discard = Discard.all if indexed else Discard.default
+        self.video.discard = Discard.all if indexed else Discard.default
         try:
-            self._container.seek(int(asked_s / (stream.time_base or self._base)), stream=stream)
+            self.container.seek(int(asked_s / (stream.time_base or self._base)), stream=stream)
             sound.restart()
-            streams = [self._audio] if indexed else [self._video, self._audio]
-            reader = _Reader(self._container, streams, sound, self._name, self._beat, self._timed, False)
+            streams = [self.audio] if indexed else [self.video, self.audio]
+            reader = _Reader(self.container, streams, sound, self._name, self._beat, self._timed, False)
             reader.finish_sound(sound.end_s + float(self.origin) + 3)
         finally:
-            self._video.discard = Discard.default
+            self.video.discard = Discard.default
 
-    def _expect(self, until_s: Fraction | None) -> None:
+    def expect(self, until_s: Fraction | None) -> None:
         """Tells the file how far it will be read, where its index says where the picture of a time lies."""
         if not isinstance(self._file, RemoteFile):
             return
         end = -1
-        index = self._video.index_entries
+        index = self.video.index_entries
         if until_s is not None and "mp4" in self.facts.container and len(index):
-            ticks = int((until_s + self.origin) / (self._video.time_base or self._base))
+            ticks = int((until_s + self.origin) / (self.video.time_base or self._base))
             found = index.search_timestamp(ticks, backward=False, any_frame=True)
             end = index[found].pos if found >= 0 else self._file.size_bytes
         self._file.expect(end)
@@ -173,18 +175,18 @@ class Footage:
         """A reader whose first frame is not after the time. Some containers seek to where they should not: then from
         further back."""
         settle_s = Fraction(0)
-        if sound is not None and self._audio is not None:
+        if sound is not None and self.audio is not None:
             settle_s = _SETTLE_S if "mp4" in self.facts.container else _SKEW_S
-        streams = [self._video] if sound is None or self._audio is None else [self._video, self._audio]
+        streams = [self.video] if sound is None or self.audio is None else [self.video, self.audio]
         back_s = settle_s
         while True:
             from_s = max(Fraction(0), time_s - back_s)
             # A transport stream's start is found only by asking for what is before it.
             asked_s = from_s + self.origin if from_s else self.origin - 10
-            self._container.seek(int(asked_s / (self._video.time_base or self._base)), stream=self._video)
+            self.container.seek(int(asked_s / (self.video.time_base or self._base)), stream=self.video)
             if sound is not None:
                 sound.restart()
-            reader = _Reader(self._container, streams, sound, self._name, self._beat, self._timed, self._woven)
+            reader = _Reader(self.container, streams, sound, self._name, self._beat, self._timed, self._woven)
             first = reader.next_frame()
             if from_s == 0 or (first is not None and first.at_s <= time_s + TOLERANCE_S):
                 return reader, first
@@ -196,7 +198,7 @@ class Footage:
         return _Timed(frame, at_s, at_s + (frame.duration or 0) * base)
 
     def _read_facts(self, first: av.VideoFrame) -> Facts:
-        video = self._video
+        video = self.video
         ratio = video.sample_aspect_ratio or Fraction(1)
         width, height = round(first.width * ratio), first.height
         if self._orientation is not None and self._orientation.swapped:
@@ -204,18 +206,18 @@ class Footage:
         duration = Fraction(0)
         if video.duration and video.time_base:
             duration = Fraction(video.duration) * video.time_base
-        elif self._container.duration:
+        elif self.container.duration:
             # From the earliest stream's start to the latest one's end; ours begins at its first picture.
-            started = Fraction(self._container.start_time or 0, av.time_base)
-            duration = Fraction(self._container.duration, av.time_base) - max(Fraction(0), self.origin - started)
+            started = Fraction(self.container.start_time or 0, av.time_base)
+            duration = Fraction(self.container.duration, av.time_base) - max(Fraction(0), self.origin - started)
         average = Fraction(video.average_rate or video.guessed_rate or 30)
         base = Fraction(video.base_rate or average)
-        info = SourceInfo(width, height, max(1, round(duration * MICRO)), usual_rate(average), self._audio is not None)
+        info = SourceInfo(width, height, max(1, round(duration * MICRO)), usual_rate(average), self.audio is not None)
         return Facts(
             info=info,
             video_codec=video.codec_context.name,
-            audio_codec=self._audio.codec_context.name if self._audio is not None else "",
-            container=self._container.format.name,
+            audio_codec=self.audio.codec_context.name if self.audio is not None else "",
+            container=self.container.format.name,
             rotation=round(-first.rotation / 90) * 90 % 360,
             variable=abs(base - average) > average / 50,
             hdr=int(first.color_trc) in _HDR_TRANSFERS,

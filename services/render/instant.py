@@ -7,8 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,48 +16,47 @@ from typing import Any
 import av
 
 from chassis.faults import invalid
-from render.footage import TOLERANCE_S, open_container, picture_stream, why
+from render.chunk import Sources
+from render.footage import TOLERANCE_S, Footage, why
 from render.join import MOVIE_TIMESCALE
 from render.plan import MICRO, ClipPlan, Plan
 from render.products import Product
-from render.remote import RemoteFile, SourceError
+from render.remote import SourceError
 from render.spec import Source, Spec
 
 _SETTLE_S = Fraction(1, 20)  # of sound before the first picture, for its decoder
+_AHEAD_S = Fraction(1, 10)  # of pictures after a clip: what it is decoded from may be stored behind it
 _MP4 = {"movflags": "+faststart", "movie_timescale": str(MOVIE_TIMESCALE)}
 _COPIED = ("h264", "hevc", "av1", "mpeg4", "vp9"), ("aac", "mp3", "ac3", "eac3", "opus", "alac")
 
 
-def copy(
-    spec: Spec, plan: Plan, urls: Mapping[Source, str], folder: str, report: Callable[[str, float], None]
-) -> list[Product]:
+def copy(spec: Spec, plan: Plan, sources: Sources, folder: str, report: Callable[[str, float], None]) -> list[Product]:
     """Copies each clip that has a name and, when the export has one, all of them joined."""
     if spec.output.name and len({clip.source for clip in spec.clips}) > 1:
         message = "mode: an instant compilation copies, so all of its clips must come from one source; use exact."
         raise invalid("invalid_spec", message, field="mode")
     work = Path(folder)
     products = []
-    with ExitStack() as stack:
-        opened: dict[Source, _Origin] = {}
-        joined: _Target | None = None
-        for number, clip in enumerate(plan.clips):
-            source = clip.clip.source
-            if source not in opened:
-                opened[source] = _Origin.open(stack, urls[source], source)
-            origin = opened[source]
-            targets = []
-            if clip.clip.output_name:
-                title = clip.clip.title or spec.title
-                targets.append(_Target(work / clip.clip.output_name, origin, title, clip.clip.notes))
-            if spec.output.name:
-                joined = joined or _Target(work / spec.output.name, origin, spec.title, spec.notes)
-                targets.append(joined)
-            _copy_clip(origin, clip, targets)
-            if clip.clip.output_name:
-                products.append(targets[0].finish(clip))
-            report("rendering", 0.02 + 0.88 * (number + 1) / len(plan.clips))
-        if joined is not None:
-            products.append(joined.finish(plan.clips[0]))
+    joined: _Target | None = None
+    for number, clip in enumerate(plan.clips):
+        footage = sources.open(clip.clip.source)
+        origin = _origin(footage, clip.clip.source)
+        targets = []
+        if clip.clip.output_name:
+            title = clip.clip.title or spec.title
+            targets.append(_Target(work / clip.clip.output_name, origin, title, clip.clip.notes))
+        if spec.output.name:
+            joined = joined or _Target(work / spec.output.name, origin, spec.title, spec.notes)
+            targets.append(joined)
+        footage.expect(Fraction(clip.clip.out_us, MICRO) + _AHEAD_S)
+        _copy_clip(origin, clip, targets)
+        footage.expect(None)
+        sources.rest(clip.clip.source, footage)
+        if clip.clip.output_name:
+            products.append(targets[0].finish(clip))
+        report("rendering", 0.02 + 0.88 * (number + 1) / len(plan.clips))
+    if joined is not None:
+        products.append(joined.finish(plan.clips[0]))
     report("joining", 0.95)
     return products
 
@@ -71,18 +69,6 @@ class _Origin:
     container: Any
     video: Any
     audio: Any
-
-    @staticmethod
-    def open(stack: ExitStack, url: str, source: Source) -> _Origin:
-        name = source.key.rpartition("/")[2]
-        container = stack.enter_context(open_container(RemoteFile(url, name, source.etag), name))
-        video = picture_stream(container, name)
-        audio = container.streams.audio[0] if container.streams.audio else None
-        if audio is not None and audio.codec_context.name not in _COPIED[1]:
-            raise _cannot(name, audio.codec_context.name)
-        if video.codec_context.name not in _COPIED[0]:
-            raise _cannot(name, video.codec_context.name)
-        return _Origin(name, container, video, audio)
 
     def packets_from(self, at_s: Fraction) -> Iterator[Any]:
         """Packets from the key frame at or before a time of the container's clock, further back if need be."""
@@ -105,6 +91,15 @@ class _Origin:
                 yield from packets
                 return
             back_s = max(Fraction(2), back_s * 4)
+
+
+def _origin(footage: Footage, source: Source) -> _Origin:
+    name = source.key.rpartition("/")[2]
+    if footage.audio is not None and footage.audio.codec_context.name not in _COPIED[1]:
+        raise _cannot(name, footage.audio.codec_context.name)
+    if footage.video.codec_context.name not in _COPIED[0]:
+        raise _cannot(name, footage.video.codec_context.name)
+    return _Origin(name, footage.container, footage.video, footage.audio)
 
 
 class _Target:

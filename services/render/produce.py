@@ -60,7 +60,7 @@ def produce(task: Task, report: Report) -> list[Product]:
             survey = replace(survey, codec=nvenc.choose(made, Path(task.folder)))
         told.report("rendering", PROBED)
         if task.spec.mode is Mode.INSTANT:
-            return _posters(task, instant.copy(task.spec, made, task.urls, task.folder, told.report))
+            return _posters(task, instant.copy(task.spec, made, sources, task.folder, told.report))
         together = at_once(task, made)
         cut = chunks(made, together)
         if cut == wholes(made):  # sound is heard while pictures are read

@@ -7,6 +7,8 @@ loopback. It stands beside two runs of bare FFmpeg with the same x264 settings a
 - the same pictures: our own result decoded and encoded again. A window that moves and zooms costs x264 more bits and
   time than one that stands still, whoever draws it; this leaves only what our drawing costs.
 
+Framing also stands beside FFmpeg's own filters for the same moving window, which place it to a pixel.
+
 What counts is the ratio within one round; with several rounds the table holds the median one's.
 """
 
@@ -18,6 +20,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 from render.engines.capacity import PRICES
@@ -39,8 +42,10 @@ from render.spec import (
     Spotlight,
 )
 from tests.bench import render_parts, render_rivals
-from tests.bench.render_runs import SECOND, X264, Cost, floor, footage, rendered
+from tests.bench.render_runs import SECOND, X264, Cost, floor, footage, lengthened, rendered
 from tests.fakes import file_server
+
+MINUTE = "annotate instant: a minute"
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Kind:
     spec: Spec
     filters: tuple[str, ...]
     goal: float | None
+    moving: tuple[str, ...] = ()  # FFmpeg's filters for the same edit, to a pixel
 
 
 def main() -> int:
@@ -78,6 +84,14 @@ def main() -> int:
         for kind in kinds(film, size, asked.seconds, quality):
             if asked.only in kind.name:
                 print(measured(kind, film, server.url, folder, asked.rounds, asked.seconds), flush=True)
+        if asked.only in MINUTE:
+            times = max(1, 60 // asked.seconds)
+            minute = lengthened(film, folder / "minute.mp4", times)
+            clip = Clip(Source(minute.name), 0, times * asked.seconds * SECOND)
+            instant = Kind(
+                MINUTE, Spec((clip,), Output("out", "out.mp4", quality=quality), mode=Mode.INSTANT), (), 0.02
+            )
+            print(measured(instant, minute, server.url, folder, 1, times * asked.seconds), flush=True)
         exports = kinds(film, size, asked.seconds, quality)
         parts: dict[str, Callable[[], Iterator[str]]] = {
             "rivals": lambda: render_rivals.table(exports[0].spec, film, server.url, folder),
@@ -102,29 +116,57 @@ def kinds(film: Path, size: tuple[int, int], seconds: int, quality: Quality) -> 
     clip = Clip(Source(film.name), 0, end, crop=moving_crop(size, end))
     light = overlay(end)
     own = Clip(Source(film.name), 0, end)
+    bare = Output("out", "out.mp4", quality=quality)
     same = Output("out", "out.mp4", width, height, quality=quality)
     chopped = f"crop={height * 9 // 16 // 2 * 2}:{height},scale={height}:{width}"
     thirds = [replace(own, in_us=i * end // 3, out_us=(i + 1) * end // 3, output_name=f"c{i}.mp4") for i in range(3)]
-    captioned = [replace(one, caption_title="Goal ★★★★★", caption_text="left foot, from 20 m") for one in thirds]
+    captioned = replace(own, caption_title="Goal ★★★★★", caption_text="left foot, from 20 m")
     slow = replace(own, speed_spans=(SpeedSpan(end // 4, end // 2, Fraction(1, 2)),))
     halves = (replace(own, out_us=end // 2), replace(own, in_us=end // 2))
     return [
-        Kind("framing 9:16, moving and zooming", Spec((clip,), tall), ("-vf", chopped), 1.20),
+        Kind(
+            "framing 9:16, moving and zooming", Spec((clip,), tall), ("-vf", chopped), 1.20, moving_filters(size, end)
+        ),
         Kind("overlay: dim outside, ring", Spec((own,), same, overlays=(light,)), (), 1.06),
         Kind("framing + overlay, one encode", Spec((clip,), tall, overlays=(light,)), ("-vf", chopped), 1.25),
         Kind("annotate: 3 clips and joined", Spec(tuple(thirds), same), (), None),
-        Kind("annotate with captions", Spec(tuple(captioned), same), (), 1.05),
-        Kind("annotate instant", Spec(tuple(thirds), same, mode=Mode.INSTANT), (), 0.02),
+        Kind("annotate: a clip with its caption", Spec((captioned,), same), (), 1.05),
+        Kind("annotate instant: a clip", Spec((own,), bare, mode=Mode.INSTANT), (), None),
         Kind("a quarter at half speed", Spec((slow,), same), (), None),
         Kind("dissolve of 1 s", Spec(halves, same, dissolves=(Dissolve(0, SECOND),)), (), None),
     ]
 
 
+MOVES = (
+    (0.0, 0.10, 1.0),
+    (0.3, 0.34, 0.8),
+    (0.6, 0.45, 0.7),
+    (1.0, 0.60, 0.95),
+)  # share of the time, left edge, height
+
+
 def moving_crop(size: tuple[int, int], end_us: int) -> Crop:
     """A window of 9:16 that wanders and zooms."""
     share = size[1] * 9 / 16 / size[0]
-    keys = [(0.0, 0.10, 1.0), (0.3, 0.34, 0.8), (0.6, 0.45, 0.7), (1.0, 0.60, 0.95)]
-    return Crop(tuple(CropKey(round(at * end_us), x, (1 - z) / 2, share * z, z) for at, x, z in keys))
+    return Crop(tuple(CropKey(round(at * end_us), x, (1 - z) / 2, share * z, z) for at, x, z in MOVES))
+
+
+def moving_filters(size: tuple[int, int], end_us: int) -> tuple[str, ...]:
+    """About the same by FFmpeg: straight from key to key, the whole frame scaled and the window cut out of that."""
+    width, height = size
+
+    def between(which: int) -> str:
+        told = f"{MOVES[-1][which]}"
+        for a, b in reversed(list(pairwise(MOVES))):
+            from_s, to_s = a[0] * end_us / SECOND, b[0] * end_us / SECOND
+            slope = (b[which] - a[which]) / (to_s - from_s)
+            told = f"if(lt(t,{to_s}),{a[which]}+({slope})*(t-{from_s}),{told})"
+        return told
+
+    left, tall = between(1), between(2)
+    scaled = f"scale=w='trunc({width}*{width}/({height}*({tall}))/2)*2':h='trunc({width}/({tall})/2)*2':eval=frame"
+    at = f"x='({left})*{width}*{width}/({height}*({tall}))':y='({width}/({tall})-{width})/2'"
+    return "-vf", f"{scaled}:flags=bicubic,crop={height}:{width}:{at}:exact=1"
 
 
 def overlay(end_us: int) -> Overlay:
@@ -153,9 +195,16 @@ def measured(kind: Kind, film: Path, url: str, folder: Path, rounds: int, second
     goal = f"{kind.goal:.2f}" if kind.goal else ""
     of_floor = f"{own.wall_s / low.wall_s:>7.2f}{goal:>7}{own.cpu_s / low.cpu_s:>7.2f}"
     of_same = "" if copied else f"{own.wall_s / same.wall_s:.2f}   {own.cpu_s / same.cpu_s:.2f}"
+    moved = ""
+    if kind.moving:
+        other = floor(film, target, kind.moving, quality)
+        ratios = f"{own.wall_s / other.wall_s:>7.2f}{'':>7}{own.cpu_s / other.cpu_s:>7.2f}"
+        moved = f"\n{'  beside FFmpeg moving its window':<34}{ratios}"
     cents = own.cpu_s / seconds * 60 * PRICES.core_s * 100
     last = f"{own.wall_s:>8.1f}{own.cpu_s:>7.1f}{own.peak_mb:>6.0f} MB"
-    return f"{kind.name:<34}{of_floor}{of_same:>16}{last}  {own.cpu_s / seconds * 60:.0f} core s, {cents:.2f} cents"
+    return (
+        f"{kind.name:<34}{of_floor}{of_same:>16}{last}  {own.cpu_s / seconds * 60:.0f} core s, {cents:.2f} cents{moved}"
+    )
 
 
 if __name__ == "__main__":
