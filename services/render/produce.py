@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -67,7 +68,7 @@ def produce(task: Task, report: Report) -> list[Product]:
             sounds = _one_pass(task, survey, cut, sources, told)
         else:
             sounds = _by_crew(task, survey, cut, together, sources, told)
-        return assemble(task, survey, cut, sounds, told.report, told.beat)
+        return _assemble(task, survey, cut, sounds, told.report, told.beat)
     finally:
         sources.close()
 
@@ -83,38 +84,32 @@ def at_once(task: Task, made: Plan) -> int:
     return max(1, min(len(os.sched_getaffinity(0)) // 2, room))
 
 
-def finish(task: Task, survey: Survey, cut: Sequence[Chunk], report: Report) -> list[Product]:
-    """The finished files of an export whose chunks lie in `kept`: makes the sound, and joins."""
-    told = _Told(report)
-    sources = Sources(task.urls, told.beat)
-    sources.expect(survey)
-    try:
-        return assemble(task, survey, cut, _sounds(task, survey.plan(), sources), told.report, told.beat)
-    finally:
-        sources.close()
-
-
-def assemble(
+def _assemble(
     task: Task, survey: Survey, cut: Sequence[Chunk], sounds: Sounds, report: Report, beat: Callable[[], None]
 ) -> list[Product]:
-    """Joins chunks and sound to the finished files; EncodeError."""
+    """Joins chunks and sound to the finished files, some at a time; EncodeError."""
     report("joining", RENDERED)
     made, spec, folder = survey.plan(), task.spec, Path(task.folder)
-    kept = _kept(task)
-    products = []
-    for clip in made.clips:
-        name = clip.clip.output_name
-        if name:
-            pieces = [kept / survey.chunk_name(one) for one in cut if clip.first <= one.first < clip.end]
-            tags = Tags(clip.clip.title or spec.title, clip.clip.notes)
-            join.join(task.binary, pieces, sounds.alone.get(clip.index), folder / name, tags, folder, beat)
-            products.append(_product(name, made, clip.frames))
-    if spec.output.name:
-        pieces = [kept / survey.chunk_name(one) for one in cut]
-        whole = _product(spec.output.name, made, made.frames)
-        tags = Tags(spec.title, spec.notes, spec.chapters, whole.duration_us)
-        join.join(task.binary, pieces, sounds.whole, folder / spec.output.name, tags, folder, beat)
-        products.append(whole)
+    parts = [(chunk, _kept(task) / survey.chunk_name(chunk)) for chunk in cut]
+
+    def joined(whole: Product, first: int, end: int, sound: Path | None, tags: Tags) -> Product:
+        pieces = [path for chunk, path in parts if first <= chunk.first < end]
+        join.join(task.binary, pieces, sound, folder / whole.name, tags, folder, beat)
+        return whole
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        joining = []
+        for clip in made.clips:
+            if clip.clip.output_name:
+                tags = Tags(clip.clip.title or spec.title, clip.clip.notes)
+                whole = _product(clip.clip.output_name, made, clip.frames)
+                sound = sounds.alone.get(clip.index)
+                joining.append(pool.submit(joined, whole, clip.first, clip.end, sound, tags))
+        if spec.output.name:
+            whole = _product(spec.output.name, made, made.frames)
+            tags = Tags(spec.title, spec.notes, spec.chapters, whole.duration_us)
+            joining.append(pool.submit(joined, whole, 0, made.frames, sounds.whole, tags))
+        products = [one.result() for one in joining]
     report("joining", JOINED)
     return _posters(task, products)
 
@@ -218,10 +213,12 @@ def _product(name: str, made: Plan, frames: int) -> Product:
 def _posters(task: Task, products: list[Product]) -> list[Product]:
     if not task.spec.output.poster:
         return products
-    out = []
-    for product in products:
+
+    def shown(product: Product) -> Product:
         name = f"{product.name.removesuffix('.mp4')}.jpg"
         at_s = min(POSTER_AT_MAX_S, product.duration_us / MICRO / 3)
         join.poster(task.binary, Path(task.folder) / product.name, Path(task.folder) / name, at_s)
-        out.append(replace(product, poster=name))
-    return out
+        return replace(product, poster=name)
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(shown, products))

@@ -78,6 +78,7 @@ def _contain() -> None:
 
 
 def _say(event: dict[str, Any]) -> None:
+    """One line, whole, whichever thread says it."""
     sys.stdout.write(json.dumps(event, default=str) + "\n")
     sys.stdout.flush()
 

@@ -26,6 +26,7 @@ from tests.dbsync.sim_shape import shape_of
 from tests.dbsync.sim_shrink import shrink
 
 SEEDS_AT_ONCE = 8
+SHARES_OF_A_PROCESS = 100  # after which another goes on: memory stays bounded
 LONG = 200_000  # operations, after which every kind must have been met
 LINES = 60  # of a small run that fails
 SEEDS_FOR_A_MUTANT = 200
@@ -71,7 +72,8 @@ def many(first: int, operations: int, processes: int, mutant: str = "") -> tuple
     starts = itertools.count(first, at_once)
     done = told = 0
     # Spawned: a fork of a process with threads can hang on a lock that one of them held.
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), gc.freeze) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, spawn, gc.freeze, max_tasks_per_child=SHARES_OF_A_PROCESS) as pool:
         running: set[Future[tuple[Counter[str], list[str]]]] = set()
         while running or total["operations"] < operations:
             while total["operations"] < operations and len(running) < processes:
