@@ -30,7 +30,7 @@ SOFTENED_FROM, SOFTENING = 1.02, 0.45  # against flicker when a picture gets sma
 EDGE = {Shape.BODY: 0.12, Shape.GROUND: 0.30}
 DIM_MAX = 0.80  # how much of the light a full dimming takes
 BRIGHTEN_MAX = 0.35  # how far towards white a full brightening goes
-RING_WIDTH = 0.006  # of the frame's height, at full strength
+RING_WIDTH = 0.006  # of the frame's height
 
 
 def crop(picture: Picture, window: Window, frame_width: int, frame_height: int, width: int, height: int) -> Picture:
@@ -160,13 +160,12 @@ def spotlight(picture: Picture, drawn: DrawnSpotlight, time_s: float, shown: flo
             continue
         if not ours:
             planes, ours = [plane.copy() for plane in planes], True
-        if effect.kind is EffectKind.BRIGHTEN_INSIDE:
-            color, weight, band = (float(WHITE), float(GREY), float(GREY)), _inside(edge, power * BRIGHTEN_MAX), edge
-        else:
-            color, radius, width = yuv(effect.color), min(ellipse[2], ellipse[3]), RING_WIDTH * rows
-            weight, band = _on_ring(radius, width, power), (width / 2 + 2) / radius
         for i in range(3):
-            _towards(planes[i], i, ellipse, color[i], weight, band)
+            if effect.kind is EffectKind.BRIGHTEN_INSIDE:
+                white = float(WHITE if i == 0 else GREY)
+                _towards(planes[i], i, ellipse, white, _inside(edge, power * BRIGHTEN_MAX), edge)
+            else:
+                _ring(planes[i], i, ellipse, yuv(effect.color)[i], RING_WIDTH * rows, power)
     return Picture(*planes)
 
 
@@ -176,10 +175,6 @@ Weight = Callable[[NDArray[np.float64], int], NDArray[np.float64]]  # of distanc
 
 def _inside(edge: float, amount: float) -> Weight:
     return lambda distance, step: amount * (1 - _smooth(distance, 1 - edge, 1 + edge))
-
-
-def _on_ring(radius: float, width: float, amount: float) -> Weight:
-    return lambda distance, step: amount * (1 - _smooth(np.abs(distance - 1) * radius, width / 2, width / 2 + step))
 
 
 def _dim(plane: Plane, index: int, ellipse: Ellipse, edge: float, amount: float) -> Plane:
@@ -203,6 +198,40 @@ def _towards(plane: Plane, index: int, ellipse: Ellipse, target: float, weight: 
     box = _box(plane, ellipse, band, step)
     if box is None:
         return
+    places, distances = _places(box, ellipse, band, step)
+    share = weight(distances, step)
+    kept = cv2.multiply(plane[box], cv2.LUT(places, _round(255 * (1 - share))), scale=1 / 255)
+    plane[box] = cv2.add(kept, cv2.LUT(places, _round(target * share)))
+
+
+def _ring(plane: Plane, index: int, ellipse: Ellipse, target: float, width: float, amount: float) -> None:
+    """Between two ellipses half a width further out and in: as wide at its ends as at its sides, however long it is."""
+    step = min(index, 1) + 1
+    outer, inner = (_grown(ellipse, grown) for grown in (width / 2, -width / 2))
+    band = 2 * step / min(outer[2:])
+    box = _box(plane, outer, band, step)
+    if box is None:
+        return
+    shares = []
+    for one in (outer, inner):
+        places, distances = _places(box, one, 2 * step / min(one[2:]), step)
+        # An edge is soft over a sample, half of it on each side.
+        soft = step / 2 / min(one[2:])
+        shares.append(cv2.LUT(places, _round(255 * amount * (1 - _smooth(distances, 1 - soft, 1 + soft)))))
+    share = cv2.subtract(shares[0], shares[1])
+    kept = cv2.multiply(plane[box], cv2.bitwise_not(share), scale=1 / 255)
+    plane[box] = cv2.add(kept, cv2.convertScaleAbs(share, alpha=target / 255))
+
+
+def _grown(ellipse: Ellipse, by: float) -> Ellipse:
+    cx, cy, rx, ry = ellipse
+    return cx, cy, max(0.5, rx + by), max(0.5, ry + by)
+
+
+def _places(box: tuple[slice, slice], ellipse: Ellipse, band: float, step: int) -> tuple[Plane, NDArray[np.float64]]:
+    """For each sample of a box the number of its distance from the centre, and the distances in radii by number: 256 of
+    them from `band` inside of the ellipse's edge to as much outside.
+    """
     cx, cy, rx, ry = ellipse
     across = 0.5 if step == 1 else 0.25  # chroma sits over the left luma column
     x = ((np.arange(box[1].start, box[1].stop) + across) * step - cx) / rx
@@ -212,9 +241,7 @@ def _towards(plane: Plane, index: int, ellipse: Ellipse, target: float, weight: 
     columns = np.minimum(x**2 * scale, 16_000).astype(np.int16)
     rows = np.minimum((y**2 - low) * scale, 16_000).astype(np.int16)
     places = np.clip(rows[:, None] + columns[None, :], 0, 255).astype(np.uint8)
-    share = weight(np.sqrt(low + np.arange(256) / scale), step)
-    kept = cv2.multiply(plane[box], cv2.LUT(places, _round(255 * (1 - share))), scale=1 / 255)
-    plane[box] = cv2.add(kept, cv2.LUT(places, _round(target * share)))
+    return places, np.sqrt(low + np.arange(256) / scale)
 
 
 def _box(plane: Plane, ellipse: Ellipse, band: float, step: int) -> tuple[slice, slice] | None:

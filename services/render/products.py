@@ -11,7 +11,7 @@ from fractions import Fraction
 from render.plan import Chunk, Plan, SourceInfo, plan
 from render.spec import Source, Spec
 
-RENDERER = 2  # rises whenever the same specification gives other pictures: chunks of another one are not taken
+RENDERER = 3  # rises whenever the same specification gives other pictures: chunks of another one are not taken
 
 
 class Codec(StrEnum):

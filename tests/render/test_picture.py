@@ -45,9 +45,13 @@ def reference(
         elif effect.kind is EffectKind.BRIGHTEN_INSIDE:
             target, share = (235.0, 128.0, 128.0)[index], power * picture.BRIGHTEN_MAX * (1 - outside)
         else:
-            width = picture.RING_WIDTH * rows
-            away = np.abs(distance - 1) * min(rx, ry)
-            target, share = picture.yuv(effect.color)[index], power * (1 - smooth(away, width / 2, width / 2 + step))
+            inside = []
+            for grown in (picture.RING_WIDTH * rows / 2, -picture.RING_WIDTH * rows / 2):
+                wide, tall = rx + grown, ry + grown
+                soft = step / 2 / min(wide, tall)
+                further = np.hypot((x[None, :] - at[0] * columns) / wide, (y[:, None] - at[1] * rows) / tall)
+                inside.append(1 - smooth(further, 1 - soft, 1 + soft))
+            target, share = picture.yuv(effect.color)[index], power * (inside[0] - inside[1])
         values = plane.astype(np.float64)
         out.append(values + (target - values) * share)
     return out
@@ -70,6 +74,15 @@ def test_effects_are_those_of_the_formula(
             difference = np.abs(plane - expected)
             assert difference.mean() < 0.5 and difference.max() < (10 if kind is EffectKind.RING else 2.5)
     assert all(np.array_equal(a, b) for a, b in zip(source.planes, before, strict=True))
+
+
+def test_a_ring_is_as_wide_at_its_ends_as_at_its_sides() -> None:
+    grey = Picture(*(np.full(shape, 100, dtype=np.uint8) for shape in ((1080, 1920), (540, 960), (540, 960))))
+    drawn = picture.spotlight(
+        grey, light(Effect(EffectKind.RING, 1.0, "#ffffff"), Shape.BODY, (0.5, 0.5, 0.03, 0.3)), 0.0, 1.0
+    )
+    side, end = ((line.astype(float) - 100).sum() / 135 for line in (drawn.y[540, :960], drawn.y[:540, 960]))
+    assert abs(side - picture.RING_WIDTH * 1080) < 0.3 and abs(end - side) < 0.3
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 360), (320, 180), (214, 120), (1280, 720), (636, 358)])
