@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sys
 
 import aiohttp
@@ -22,6 +21,7 @@ from render.config import Config
 from render.engines import port
 from render.engines.local import Engine
 from render.jobs import Jobs
+from render.kept import Kept
 from render.ledger import Ledger
 from render.rpc import messages, service
 from render.sweep import Sweeper
@@ -29,8 +29,7 @@ from render.sweep import Sweeper
 
 async def serve(config: Config, life: Life) -> None:
     """Builds everything, takes unfinished jobs over, and serves until told to stop."""
-    shutil.rmtree(config.work_dir, ignore_errors=True)
-    config.work_dir.mkdir(parents=True)
+    kept = await asyncio.to_thread(Kept, config.work_dir)
     storage_channel = Channel(config.storage_address, audience="storage", base=config.base)
     dbsyncs = Peers(config.dbsync_addresses, audience="dbsync", base=config.base)
     life.on_stop("storage channel", storage_channel.close)
@@ -42,7 +41,7 @@ async def serve(config: Config, life: Life) -> None:
     local = Engine(config.attempt_timeout_s, config.stall_timeout_s, config.ffmpeg_path, slots, config.nvenc)
     engines, workers = _engines(config, local, life)
     ledger = Ledger(DbSyncDatabase(dbsyncs, config.database), owner=uuid7(), tenant_jobs_max=config.tenant_jobs_max)
-    attempts = Attempts(storage, engines, local, messages.decode_spec, config.work_dir)
+    attempts = Attempts(storage, engines, local, messages.decode_spec, config.work_dir, kept)
     jobs = Jobs(
         ledger,
         attempts,

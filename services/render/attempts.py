@@ -25,6 +25,7 @@ from render.clients.storage import Storage, Stored
 from render.engines.order import file_names
 from render.engines.port import AttemptFailed, Calls, Engine, Progress, Put, Work
 from render.job import Ended, Failure, Finished, Job, attempt_key
+from render.kept import Kept
 from render.plan import SourceInfo
 from render.products import Known, Product, Survey
 from render.sheet import SheetFile
@@ -56,6 +57,7 @@ class Attempts:
     prober: Prober
     decode: Callable[[bytes], Spec]
     work_dir: Path
+    kept: Kept
 
     def choose(self) -> str:
         """The engine for a new attempt: the first that can be reached, or else the last."""
@@ -76,8 +78,11 @@ class Attempts:
             urls = await self.storage.download_urls(job.tenant, keys, engine.grant_s, patience_s=PATIENCE_S)
             puts = await self._puts(job, spec, engine.grant_s) if engine.remote else {}
             key = attempt_key(job.tenant, job.job_id, job.attempt)
-            work = Work(key, spec, spec_bytes, dict(zip(sources, urls, strict=True)), folder, job.attempt == 1, puts)
-            if engine.remote:
+            work = Work(key, spec, spec_bytes, dict(zip(sources, urls, strict=True)), folder, puts=puts)
+            work = replace(work, first=job.attempt == 1)
+            if not engine.remote:
+                work = replace(work, kept=await asyncio.to_thread(self.kept.folder, job))
+            else:
                 shelf = Shelf(self.storage, job.tenant, f"{spec.output.folder}/{CHUNKS}", engine.grant_s)
                 work = replace(work, shelf=shelf, survey=partial(self._survey, job.tenant, work))
             with _PhaseSpans(progress) as told:
@@ -97,6 +102,14 @@ class Attempts:
     async def end(self, engine: str, key: str, calls: Mapping[int, str]) -> None:
         """Ends an attempt on a remote engine; Fault while that cannot be done."""
         await self._engine(engine).end(key, calls)
+
+    async def forget(self, job: Job) -> None:
+        """Nothing of a job that is over is kept here any more."""
+        await asyncio.to_thread(self.kept.forget, job)
+
+    async def forget_all_but(self, unfinished: Sequence[Job]) -> None:
+        """Nothing that earlier processes kept here of other jobs is any more."""
+        await asyncio.to_thread(self.kept.forget_all_but, unfinished)
 
     async def _survey(self, tenant: str, work: Work) -> Survey:
         """What an attempt's sources are; AttemptFailed, Fault."""

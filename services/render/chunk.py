@@ -113,6 +113,8 @@ def encode_chunk(
         encoder.abandon()
         raise
     told(since)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())  # its name says that it is whole, whatever happens to the machine
     return unfinished.rename(path)
 
 

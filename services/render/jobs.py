@@ -23,7 +23,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -79,6 +79,14 @@ class Attempts(Protocol):
         """Ends an attempt on a remote engine; Fault while that cannot be done."""
         ...
 
+    async def forget(self, job: Job) -> None:
+        """Nothing of a job that is over is kept any more."""
+        ...
+
+    async def forget_all_but(self, unfinished: Sequence[Job]) -> None:
+        """Nothing that earlier processes kept of other jobs is any more."""
+        ...
+
 
 class Jobs:
     """All jobs of this process."""
@@ -106,7 +114,9 @@ class Jobs:
 
     async def take_over(self) -> None:
         """Queues what the ledger says is unfinished: for the start of the process. Waits until the ledger answers."""
-        for job in await sure(lambda key: self._ledger.unfinished()):
+        unfinished = await sure(lambda key: self._ledger.unfinished())
+        await self._attempts.forget_all_but(unfinished)
+        for job in unfinished:
             if (job.tenant, job.job_id) not in self._known:
                 self._enqueue(job)
         for stray in await sure(lambda key: self._ledger.strays()):
@@ -148,6 +158,7 @@ class Jobs:
                 if known.task is not None:
                     known.task.cancel()
                     await asyncio.wait([known.task], timeout=5)
+            await self._attempts.forget(job)
             if job.attempt and self._attempts.remote(job.engine):
                 await self._strays.end_newest(job, "cancelled")
         return job, self._live((tenant, job_id), job)
@@ -234,6 +245,8 @@ class Jobs:
         with tracing.span("render.job", kind="consumer", parent=carrier) as span:
             span.set("job.id", known.job.job_id)
             await self._once(known)
+        if known.job.state.final:
+            await self._attempts.forget(known.job)
 
     def _ended(self, known: Known, task: asyncio.Task[None]) -> None:
         """Frees the worker: also of a task that was cancelled before its first step, which no `finally` would see."""

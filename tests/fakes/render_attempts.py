@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -48,6 +48,8 @@ class FakeAttempts:
         self.engine = engine
         self.ended: list[tuple[str, dict[int, str]]] = []
         self.refuse_ends = 0
+        self.forgotten: list[str] = []
+        self.left: list[str] = []
         self.begun: asyncio.Queue[Attempt] = asyncio.Queue()
         self.running = 0
         self.most_running = 0
@@ -64,6 +66,12 @@ class FakeAttempts:
             self.refuse_ends -= 1
             raise faults.unavailable("modal_unreachable", "Nobody there.")
         self.ended.append((key, dict(calls)))
+
+    async def forget(self, job: Job) -> None:
+        self.forgotten.append(job.job_id)
+
+    async def forget_all_but(self, unfinished: Sequence[Job]) -> None:
+        self.left = [job.job_id for job in unfinished]
 
     async def run(self, job: Job, spec_bytes: bytes, calls: Calls, progress: Progress) -> Ended:
         attempt = Attempt(job, calls, progress)

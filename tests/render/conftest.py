@@ -9,6 +9,7 @@ import pytest
 
 from deploy import release
 from render.engines import modal
+from render.kept import Kept
 from tests.fakes.file_server import serve
 from tests.fakes.modal_plane import Plane, modal_plane
 from tests.fakes.object_store import object_store
@@ -70,5 +71,5 @@ def stored(making: Making) -> Iterator[StoreAccess]:
 @pytest.fixture
 def world(stored: StoreAccess, tmp_path: Path) -> Iterator[World]:
     """The store, and a folder for attempts."""
-    yield World(stored, tmp_path)
+    yield World(stored, tmp_path, Kept(tmp_path))
     stored.spoilt = False

@@ -21,6 +21,7 @@ from render.engines import local, modal
 from render.engines.modal import Terms
 from render.engines.port import Engine
 from render.job import Ended, Job, State
+from render.kept import Kept
 from render.produce import PROBED
 from render.rpc import messages
 from tests.fakes.modal_plane import Plane
@@ -158,6 +159,7 @@ class World:
 
     access: StoreAccess
     folder: Path
+    kept: Kept
     numbers: int = 0
 
     def attempt(self, engine: Engine, spec: pb.RenderSpec, *, again: Trying | None = None) -> Trying:
@@ -167,7 +169,7 @@ class World:
         job_id = again.job.job_id if again is not None else f"job-{self.numbers}-{self.folder.name}"
         job = Job(TENANT, job_id, State.RUNNING, 1, 2, 0, 1000, engine=engine.name)
         prober = local.Engine(attempt_timeout_s=60, stall_timeout_s=60)
-        attempts = Attempts(cast(Storage, self.access), (engine,), prober, messages.decode_spec, self.folder)
+        attempts = Attempts(cast(Storage, self.access), (engine,), prober, messages.decode_spec, self.folder, self.kept)
         told: list[tuple[str, float]] = []
         work = attempts.run(job, messages.encode_spec(spec), calls, lambda phase, share: told.append((phase, share)))
         return Trying(attempts, job, calls, told, asyncio.create_task(work))

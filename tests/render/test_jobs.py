@@ -341,6 +341,28 @@ async def test_a_pause_that_ends_while_turns_are_looked_at_is_not_missed(
     assert (await process.final()).state is State.SUCCEEDED
 
 
+async def test_what_is_kept_of_a_job_is_forgotten_at_its_end_and_not_before(start: Start) -> None:
+    process = start(workers=2)
+    for at, name in enumerate(("done", "failed", "cancelled", "stopped")):
+        await process.submit(name, at=1000 + at)
+    done, failed = await process.attempts.next(), await process.attempts.next()
+    failed.fail()
+    cancelled = await process.attempts.next()
+    assert process.attempts.forgotten == []
+    await process.jobs.cancel("anna", "cancelled")
+    assert cancelled.cancelled and process.attempts.forgotten == ["cancelled"]
+    done.succeed()
+    await process.final("done")
+    stopped, again = sorted([await process.attempts.next() for _ in range(2)], key=lambda one: one.job.attempt)
+    again.fail(retryable=False)
+    assert (await process.final("failed")).state is State.FAILED and stopped.job.job_id == "stopped"
+    await process.jobs.stop()
+    assert process.attempts.forgotten == ["cancelled", "done", "failed"]
+    new = start()
+    await new.jobs.take_over()
+    assert new.attempts.left == ["stopped"]
+
+
 async def test_a_process_that_stops_in_a_pause_hands_over_too(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     old = start()
     monkeypatch.setattr(jobs_module, "retry_delay_s", lambda attempt: 3600.0)

@@ -100,7 +100,7 @@ def over_modal(world: World, **more: str) -> Attempts:
     """Attempts as a process has them with Modal enabled."""
     here = local.Engine(120, 60, golden.FFMPEG)
     engines = (modal_engine(**more), here)
-    return Attempts(cast(Storage, world.access), engines, here, messages.decode_spec, world.folder)
+    return Attempts(cast(Storage, world.access), engines, here, messages.decode_spec, world.folder, world.kept)
 
 
 async def nothing_left(process: Process) -> None:

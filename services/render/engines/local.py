@@ -58,7 +58,8 @@ class Engine:
     async def run(self, work: Work, calls: Calls, progress: Progress) -> Made:
         """The finished files in the work's folder; AttemptFailed. Cancelling it ends the child."""
         nvenc = self.nvenc and work.first
-        task = Task(work.spec, work.urls, str(work.folder), self.ffmpeg_path, nvenc=nvenc)
+        kept = str(work.kept) if work.kept is not None else ""
+        task = Task(work.spec, work.urls, str(work.folder), self.ffmpeg_path, kept, nvenc=nvenc)
         async with self.slots:
             return Made(await self.produce(task, progress))
 

@@ -64,6 +64,7 @@ class Work:
     urls: Mapping[Source, str]
     folder: Path  # local: empty, for an engine that leaves its files here
     first: bool = True  # of the job's attempts
+    kept: Path | None = None  # local: where the job's finished chunks outlive its attempts, for such an engine
     # For a remote engine:
     puts: Mapping[str, Put] = field(default_factory=dict)  # by file name
     shelf: Shelf | None = None
