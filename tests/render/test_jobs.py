@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
@@ -325,20 +324,6 @@ async def test_a_pause_keeps_no_worker(start: Start, monkeypatch: pytest.MonkeyP
     assert cancelled.state is State.CANCELLED
     await process.submit("three")
     assert (await process.attempts.next()).job.job_id == "three"
-
-
-async def test_a_pause_that_ends_while_turns_are_looked_at_is_not_missed(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a clock that goes on at each look, the job is not ready at the first look after its pause began."""
-    looks = itertools.count()
-    monkeypatch.setattr(jobs_module, "time", SimpleNamespace(monotonic=lambda: next(looks), time_ns=time.time_ns))
-    monkeypatch.setattr(jobs_module, "retry_delay_s", lambda attempt: 1.5)
-    process = start()
-    await process.submit()
-    (await process.attempts.next()).fail()
-    (await process.attempts.next()).succeed()
-    assert (await process.final()).state is State.SUCCEEDED
 
 
 async def test_what_is_kept_of_a_job_is_forgotten_at_its_end_and_not_before(start: Start) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -145,6 +148,20 @@ async def test_of_two_processes_that_follow_an_attempt_one_finishes_it(start: St
     assert (await new.final()).state is State.SUCCEEDED
     assert (await old.final()).state is State.SUCCEEDED
     assert old.fake.begun.empty()
+
+
+async def test_a_pause_that_ends_while_turns_are_looked_at_is_not_missed(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock that goes on at each look, the job is not ready at the first look after its pause began."""
+    looks = itertools.count()
+    monkeypatch.setattr(jobs_module, "time", SimpleNamespace(monotonic=lambda: next(looks), time_ns=time.time_ns))
+    monkeypatch.setattr(jobs_module, "retry_delay_s", lambda attempt: 1.5)
+    process = start()
+    await process.submit()
+    (await process.fake.next()).fail()
+    (await process.fake.next()).succeed()
+    assert (await process.final()).state is State.SUCCEEDED
 
 
 async def test_without_modal_its_attempts_are_begun_again_here(start: Start) -> None:
