@@ -160,7 +160,8 @@ def finish(
 
 def request_hash(request: RestoreRequest) -> bytes:
     """8 bytes that tell one request from another under the same idempotency key; as with commits, a retry may have
-    read on, been reloaded, or know more migrations."""
+    read on, been reloaded, or know more migrations, and with them more tables whose present rows stay.
+    """
     out = wire.Writer()
     out.text("restore")
     out.uint(request.version)

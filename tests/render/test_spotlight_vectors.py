@@ -52,9 +52,7 @@ def region(saved: dict[str, Any]) -> Region:
 
 def through(spec: Spec, crop_keys: list[dict[str, Any]]) -> Spec:
     """The same with the spotlight on the footage, seen through a crop."""
-    keys = tuple(
-        CropKey(key["time_ms"] * 1000, key["x"], key["y"], key["width"], key["height"]) for key in crop_keys
-    )
+    keys = tuple(CropKey(key["time_ms"] * 1000, key["x"], key["y"], key["width"], key["height"]) for key in crop_keys)
     clip = replace(spec.clips[0], crop=Crop(keys) if keys else None)
     return replace(spec, clips=(clip,), overlays=tuple(replace(one, space=Space.SOURCE) for one in spec.overlays))
 
@@ -63,24 +61,40 @@ def through(spec: Spec, crop_keys: list[dict[str, Any]]) -> Spec:
 def test_vectors(case: dict[str, Any]) -> None:
     width, height = case["frame"]
     working = Output(
-        "o", "e", "w.mp4", Role.WORKING, None, 1, case["reel_ms"], width, height, float(FPS), "working_videos/e/w.mp4", ""
+        "o",
+        "e",
+        "w.mp4",
+        Role.WORKING,
+        None,
+        1,
+        case["reel_ms"],
+        width,
+        height,
+        float(FPS),
+        "working_videos/e/w.mp4",
+        "",
     )
     told = specs.overlay("x", "Reel", working, Overlay((region(case["region"]),))).spec
     spec = messages.spec_from(gateway_specs.message(told))
-    source = case["frame"]
+    across, down = width, height
     if "seen" in case:
-        source, spec = case["seen"]["source"], through(spec, case["seen"]["crop_keys"])
-    info = plan.SourceInfo(*source, case["reel_ms"] * 1000, Fraction(FPS), has_audio=False)
+        across, down = case["seen"]["source"]
+        spec = through(spec, case["seen"]["crop_keys"])
+    info = plan.SourceInfo(across, down, case["reel_ms"] * 1000, Fraction(FPS), has_audio=False)
     made = plan.plan(spec, {spec.clips[0].source: info})
-    assert (made.width, made.height, made.fps) == (width, height, FPS)
-    footage = cast(Footage, OneColor(*source, case["color"]))
+    assert (made.width, made.height, made.fps) == (width, height, Fraction(FPS))
+    footage = cast(Footage, OneColor(across, down, case["color"]))
     clips = Clips(made, lambda _: footage, lambda *_: None, heard=False)
     for moment in case["moments"]:
         number = moment["time_ms"] * FPS // 1000
         (frame,) = clips.frames(number, number + 1)
         y, u, v = clips.finished(frame, number).planes
         for left, top, *expected in moment["luma"]:
-            assert [y[int(top), int(left)]] == pytest.approx(expected, abs=case["within"]), (moment["time_ms"], left, top)
+            assert [y[int(top), int(left)]] == pytest.approx(expected, abs=case["within"]), (
+                moment["time_ms"],
+                left,
+                top,
+            )
         for left, top, *expected in moment["chroma"]:
             row, column = int(top) // 2, int(left) // 2
             found = [u[row, column], v[row, column]]

@@ -1,5 +1,5 @@
-"""What an export shows of a clip against the vectors that the browser's preview tests too: from what a user saved, by the
-gateway's specification, to the renderer's window.
+"""What an export shows of a clip against the vectors that the browser's preview tests too: from what a user saved, by
+the gateway's specification, to the renderer's window.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ test("times as people read and write them", () => {
 
 test("the picture is cut as the export cuts it: the shape, inside, about the same centre", () => {
   const wide = 16 / 9;
-  assert.equal(shapeOf("source", wide), wide);
+  assert.deepEqual([shapeOf("source", 1920, 1080), shapeOf("source", 641, 361), shapeOf("1:1", 641, 361)], [wide, 640 / 360, 1]);
   assert.deepEqual(largest(9 / 16, wide), { width: 81 / 256, height: 1 });
   const window = windowAt(0.95, 0.5, 1, 9 / 16, wide);
   assert.ok(Math.abs(window.x + window.width - 1) < 1e-9);
@@ -75,8 +75,8 @@ test("the picture is cut as the export cuts it: the shape, inside, about the sam
   assert.ok(Math.abs((square.width * wide) / square.height - 1) < 1e-9 && square.x + square.width <= 1 + 1e-9);
   const framing = still({ trim: { start_ms: 1, end_ms: 2 } }, window, 500);
   assert.deepEqual([framing.trim, framing.crop_keys?.[0]?.time_ms], [{ start_ms: 1, end_ms: 2 }, 500]);
-  assert.deepEqual(shown(framing, 9 / 16, wide).x, window.x);
-  assert.equal(shown(null, 9 / 16, wide).x, 0.5 - 81 / 512);
+  assert.deepEqual(shown(framing, 9 / 16, wide, 0).x, window.x);
+  assert.equal(shown(null, 9 / 16, wide, 0).x, 0.5 - 81 / 512);
 });
 
 test("problems in words, whatever the body", () => {

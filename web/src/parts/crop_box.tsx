@@ -4,7 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type { Clip, Reel, Video } from "../api/schema";
 import { closeness, CLOSEST, shapeOf, shown, still, type Window, windowAt } from "../player/framing";
 import { frame } from "../state/deeds";
-import { client, uploads } from "../wiring";
+import { client, library, uploads } from "../wiring";
 
 const NUDGE = 0.02;
 
@@ -16,11 +16,15 @@ export function CropBox(props: { reel: Reel; clip: Clip; video: Video }) {
   const { reel, clip, video } = props;
   const framing = reel.clips.find((other) => other.clip_id === clip.id)?.framing ?? null;
   const sourceShape = (video.width ?? 16) / (video.height ?? 9);
-  const shape = shapeOf(reel.aspect, sourceShape);
+  // A reel that keeps the footage's shape has that of its first clip.
+  const firstClip = library.clips.value.find((other) => other.id === reel.clips[0]?.clip_id);
+  const first = library.videos.value.get(firstClip?.video_id ?? "") ?? video;
+  const shape = shapeOf(reel.aspect, first.width ?? 1920, first.height ?? 1080);
+  const middleMs = (clip.start_ms + clip.end_ms) / 2; // the moment that the picture shows
   const moving = useSignal<Window | null>(null);
   const element = useRef<HTMLVideoElement>(null);
   const stage = useRef<HTMLDivElement>(null);
-  const saved = shown(framing, shape, sourceShape);
+  const saved = shown(framing, shape, sourceShape, middleMs);
   const box = moving.value ?? saved;
   const src = uploads.local.value[video.id] ?? client.address(`/api/videos/${video.id}/file`);
   const near = closeness(box, shape, sourceShape);
@@ -63,7 +67,7 @@ export function CropBox(props: { reel: Reel; clip: Clip; video: Video }) {
   return (
     <div class="crop">
       <div class="stage" ref={stage} style={{ aspectRatio: String(sourceShape) }}>
-        <video ref={element} src={src} muted playsInline preload="metadata" aria-hidden="true" onLoadedMetadata={() => (element.current!.currentTime = (clip.start_ms + clip.end_ms) / 2000)} />
+        <video ref={element} src={src} muted playsInline preload="metadata" aria-hidden="true" onLoadedMetadata={() => (element.current!.currentTime = middleMs / 1000)} />
         <div
           class="crop-box"
           role="slider"

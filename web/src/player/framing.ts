@@ -1,5 +1,6 @@
 // Where the picture of a clip is cut: the same rules as the export's, so that what is shown is what comes out. Pure.
 import type { CropKey, Framing, Reel } from "../api/schema";
+import { curve } from "./keyframes";
 
 export interface Window {
   x: number;
@@ -12,10 +13,14 @@ export const CLOSEST = 3;
 
 const SHAPES: Readonly<Record<Reel["aspect"], number>> = { source: 0, "16:9": 16 / 9, "9:16": 9 / 16, "1:1": 1, "4:5": 4 / 5 };
 const SHAPE_TOLERANCE = 0.01;
+const SIDE_MIN = 0.02; // of a window
+const SIDE_MAX_PX = 3840; // of a reel's picture
 
-/** Width over height of the reel's picture; that of the source when the reel keeps it. */
-export function shapeOf(aspect: Reel["aspect"], sourceShape: number): number {
-  return SHAPES[aspect] || sourceShape;
+/** Width over height of the reel's picture; that of its first clip's footage, in even pixels, when the reel keeps it. */
+export function shapeOf(aspect: Reel["aspect"], firstWidthPx: number, firstHeightPx: number): number {
+  const shrink = Math.min(1, SIDE_MAX_PX / Math.max(firstWidthPx, firstHeightPx));
+  const even = (px: number): number => 2 * Math.floor((px * shrink) / 2);
+  return SHAPES[aspect] || even(firstWidthPx) / even(firstHeightPx);
 }
 
 /** The largest window of the shape that fits into the source, in fractions of it. */
@@ -29,22 +34,27 @@ export function windowAt(centerX: number, centerY: number, closeness: number, sh
   const full = largest(shape, sourceShape);
   const factor = Math.min(CLOSEST, Math.max(1, closeness));
   const [width, height] = [full.width / factor, full.height / factor];
-  return { x: clamp(centerX - width / 2, 1 - width), y: clamp(centerY - height / 2, 1 - height), width, height };
+  return about(centerX, centerY, width, height);
 }
 
 /** The window in `key` with the reel's shape: same centre and, where the picture allows it, same height. */
 export function fitted(key: Window, shape: number, sourceShape: number): Window {
   const wanted = shape / sourceShape;
   if (Math.abs(key.width / key.height - wanted) <= SHAPE_TOLERANCE * wanted) return key;
-  const height = Math.min(key.height, 1, 1 / wanted);
-  const width = height * wanted;
-  return { x: clamp(key.x + key.width / 2 - width / 2, 1 - width), y: clamp(key.y + key.height / 2 - height / 2, 1 - height), width, height };
+  const height = Math.min(Math.max(key.height, SIDE_MIN, SIDE_MIN / wanted), 1, 1 / wanted);
+  return about(key.x + key.width / 2, key.y + key.height / 2, height * wanted, height);
 }
 
-/** What is shown of a clip: its first window, or the largest in the middle. */
-export function shown(framing: Framing | null | undefined, shape: number, sourceShape: number): Window {
-  const key = framing?.crop_keys?.[0];
-  return key ? fitted(key, shape, sourceShape) : windowAt(0.5, 0.5, 1, shape, sourceShape);
+/** What is shown of a clip at a moment of its footage: its windows with smooth moves between them, or the largest in the middle. */
+export function shown(framing: Framing | null | undefined, shape: number, sourceShape: number, timeMs: number): Window {
+  const keys = (framing?.crop_keys ?? []).map((key) => ({ timeMs: key.time_ms, ...fitted(key, shape, sourceShape) }));
+  if (keys.length === 0) return windowAt(0.5, 0.5, 1, shape, sourceShape);
+  // Centres move, not corners: a window that grows in place keeps its subject in the middle.
+  const over = (value: (key: Window) => number): number => curve(keys.map((key) => [key.timeMs, value(key)]))(timeMs);
+  const [width, height, wanted] = [over((key) => key.width), over((key) => key.height), shape / sourceShape];
+  const [x, y] = [over((key) => key.x + key.width / 2), over((key) => key.y + key.height / 2)];
+  // A saved window may be off the shape by the tolerance: it shrinks to it, so that nothing is stretched.
+  return width / height > wanted ? about(x, y, height * wanted, height) : about(x, y, width, width / wanted);
 }
 
 export function closeness(window: Window, shape: number, sourceShape: number): number {
@@ -55,6 +65,10 @@ export function closeness(window: Window, shape: number, sourceShape: number): n
 export function still(framing: Framing | null | undefined, window: Window, startMs: number): Framing {
   const key: CropKey = { time_ms: startMs, ...window };
   return { trim: framing?.trim ?? null, segments: framing?.segments ?? [], crop_keys: [key] };
+}
+
+function about(centerX: number, centerY: number, width: number, height: number): Window {
+  return { x: clamp(centerX - width / 2, 1 - width), y: clamp(centerY - height / 2, 1 - height), width, height };
 }
 
 function clamp(value: number, high: number): number {
