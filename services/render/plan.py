@@ -29,6 +29,7 @@ TEMPO_SPARE_S, SOUND_SPARE_S = Fraction(1, 4), Fraction(1, 50)
 # A chunk costs about a second of its own: a process, the source's index, the frames from the key frame before it.
 CHUNK_START_S, CHUNK_JOIN_S = 1.0, 0.5
 CHUNK_MIN_S, CHUNK_MAX_S = 10, 60  # of output; what is done is kept by chunks, so they are not too long either
+AGAIN_MAX_S = 120.0  # of a core's work, that one worker may have to do again after a restart
 # Pixels that one core draws and encodes in a second, measured by the bench with 1080p.
 PIXELS_PER_CORE_S = {Quality.DRAFT: 80e6, Quality.STANDARD: 40e6, Quality.HIGH: 22e6}
 
@@ -225,8 +226,11 @@ def wholes(plan: Plan) -> tuple[Chunk, ...]:
 
 
 def chunks(plan: Plan, at_once: int) -> tuple[Chunk, ...]:
-    """The timeline in chunks for `at_once` workers; its wholes where more would save nothing."""
-    if at_once < 2 or work_s(plan) / at_once < 3 * (CHUNK_START_S + CHUNK_JOIN_S):
+    """The timeline in chunks for `at_once` workers; its wholes where more would save nothing: no time, and little work
+    that would be done again after a restart.
+    """
+    least_s = 3 * (CHUNK_START_S + CHUNK_JOIN_S) * at_once if at_once > 1 else AGAIN_MAX_S
+    if work_s(plan) < least_s:
         return wholes(plan)
     out: list[Chunk] = []
     for whole in wholes(plan):

@@ -141,7 +141,10 @@ def divided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "CHUNK_JOIN_S", 0.0)
 
 
-def test_a_crew_makes_the_same_film_with_its_sound(making: Making, tmp_path: Path, divided: None) -> None:
+def test_a_crew_makes_the_same_film_with_its_sound(
+    making: Making, tmp_path: Path, divided: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a crew of one, whose chunks are there so that a restart need not do all of them again."""
     beeps, other = making.source("beeps.mov"), making.source("plain.mp4")
     clips = (
         Clip(beeps, 700_000, 4_333_000, output_name="a.mp4"),
@@ -150,8 +153,10 @@ def test_a_crew_makes_the_same_film_with_its_sound(making: Making, tmp_path: Pat
     )
     spec = Spec(clips, replace(OUTPUT, poster=True))
     frames = [109, 63, 40]
-    for at_once in (1, 2, 3):
-        folder = tmp_path / str(at_once)
+    for at_once, again_max_s, pieces in ((1, 120.0, 3), (1, 0.0, 5), (2, 120.0, 5), (3, 120.0, 6)):
+        monkeypatch.setattr(plan, "AGAIN_MAX_S", again_max_s)
+        monkeypatch.setattr(plan, "CHUNK_MAX_S", 60 if again_max_s else 2)
+        folder = tmp_path / f"{at_once}-{again_max_s}"
         folder.mkdir()
         told: list[float] = []
         task = Task(spec, urls(making, spec), str(folder), golden.FFMPEG, at_once=at_once)
@@ -166,6 +171,7 @@ def test_a_crew_makes_the_same_film_with_its_sound(making: Making, tmp_path: Pat
         start = (109 + 63) / 30
         assert np.allclose(onsets(heard), [0.3, 1.3, 2.3, 3.3, start + 0.1, start + 1.1], atol=0.007)
         assert (sound(folder / "c.mp4").shape[1], len(list(folder.glob("*.jpg")))) == (40 * 1600, 3)
+        assert len(list(folder.glob("*.mp4"))) - len(products) == pieces
 
 
 def test_what_is_done_stays_done(making: Making, tmp_path: Path, divided: None) -> None:

@@ -200,7 +200,8 @@ def test_only_long_work_is_divided_and_by_as_many_as_work() -> None:
         spec = Spec((Clip(SOURCE, 0, seconds * MICRO),), Output("x", "a.mp4", quality=quality))
         return [Fraction(chunk.frames, 30) for chunk in chunks(plan(spec, {SOURCE: info}), at_once)]
 
-    assert divided(600, 1) == [600]  # one at a time saves nothing
+    assert divided(40, 1) == [40]  # one at a time saves nothing
+    assert divided(600, 1) == [60] * 10  # but what is done of so much
     assert divided(9, 4) == [9]
     assert divided(20, 2) == [10, 10]
     assert divided(30, 4) == [10, 10, 10]
