@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,6 +106,23 @@ def scaling(framed: Spec, server: FileServer, folder: Path) -> Iterator[str]:
         gain = f"{alone.wall_s / cost.wall_s:.2f} times as fast, CPU {100 * (cost.cpu_s / alone.cpu_s - 1):+.1f}%"
         spent = f"{cost.wall_s:>6.1f} s, {cost.cpu_s:>6.1f} s of CPU"
         yield f"  N = {count:<3} {spent}: {gain}, largest process {cost.peak_mb:.0f} MB"
+    yield "  with a core for each, as containers have their own (goal: 0.8 N times as fast)"
+    walls = {}
+    for count in counts:
+        with on_cores(count):
+            walls[count] = rendered(spec, server.url, folder, at_once=count).wall_s
+        yield f"  N = {count:<3} on {count} cores {walls[count]:>6.1f} s: {walls[1] / walls[count]:.2f} times as fast"
+
+
+@contextmanager
+def on_cores(count: int) -> Iterator[None]:
+    """What is begun meanwhile has so many cores. Of this thread alone: the server of sources keeps all."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def memory(server: FileServer, folder: Path, quality: Quality) -> Iterator[str]:
