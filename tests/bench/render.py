@@ -41,7 +41,7 @@ from render.spec import (
     SpeedSpan,
     Spotlight,
 )
-from tests.bench import render_parts, render_rivals
+from tests.bench import render_exactness, render_parts, render_rivals
 from tests.bench.render_runs import SECOND, X264, Cost, floor, footage, lengthened, rendered
 from tests.fakes import file_server
 
@@ -98,6 +98,7 @@ def main() -> int:
             "reading": lambda: render_parts.reading(film, server, folder, asked.seconds),
             "chunks": lambda: render_parts.scaling(exports[0].spec, server, folder),
             "memory": lambda: render_parts.memory(server, folder, quality),
+            "exactness": lambda: render_exactness.table(film, server, folder),
             "one encode": lambda: render_parts.one_or_two(exports[0].spec, exports[2].spec, server, folder),
         }
         for name, part in parts.items():
